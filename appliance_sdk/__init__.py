@@ -1,0 +1,1 @@
+"""Write security appliances for AWS Gateway Load Balancer in Python."""

@@ -1,0 +1,1 @@
+"""The reference appliances, each written on the public API of appliance_sdk alone."""
