@@ -1,0 +1,56 @@
+"""Who opened a flow, told from the packet it is first seen by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from appliance_sdk.wire.packet import ACK, SYN, Headers
+
+_TCP, _UDP, _ICMP, _ICMPV6 = 6, 17, 1, 58
+_ECHO_REPLIES = {(_ICMP, 0), (_ICMPV6, 129)}
+_ICMP_ERRORS = {_ICMP: frozenset((3, 4, 5, 11, 12)), _ICMPV6: frozenset((1, 2, 3, 4))}
+_KNOWN_PORTS = frozenset(
+    (1194, 1433, 1521, 1723, 1883, 3128, 3306, 3389, 4500, 5060, 5061, 5432, 5900, 5985, 5986, 6379)
+    + (8000, 8080, 8443, 8883, 9092, 9200, 11211, 27017)
+)
+
+
+class Beginning(NamedTuple):
+    """How the first packet of a flow is read."""
+
+    to_server: bool
+    """The packet goes from the client to the server."""
+    sure: bool
+    """The packet itself says so, nothing was guessed from port numbers."""
+    midstream: bool
+    """The flow's real beginning was not seen here."""
+
+
+def beginning(headers: Headers) -> Beginning:
+    """Read direction from a SYN, else a SYN+ACK, else the known or lower port.
+
+    Only TCP says who opened. Elsewhere the first sender counts as the client, so that nobody turns
+    a flow around by sending from a well-known port; such a flow is merely not sure.
+    """
+    if headers.protocol == _TCP:
+        if headers.flags & SYN:
+            is_answer = bool(headers.flags & ACK)
+            return Beginning(not is_answer, True, is_answer)
+        source, destination = headers.source_port, headers.destination_port
+        to_server = _rank(destination) <= _rank(source)
+        return Beginning(to_server, False, True)
+    if headers.protocol == _UDP:
+        sure = _rank(headers.destination_port) <= _rank(headers.source_port)
+        return Beginning(True, sure, False)
+    answer = (headers.protocol, headers.icmp_type) in _ECHO_REPLIES
+    return Beginning(not answer, not answer, answer)
+
+
+def is_icmp_error(headers: Headers) -> bool:
+    """Whether the packet quotes another one (RFC 792; RFC 4443 §2.1)."""
+    return headers.icmp_type in _ICMP_ERRORS.get(headers.protocol, ())
+
+
+def _rank(port: int) -> tuple[bool, int]:
+    """Sorts the port that is more likely a server's first."""
+    return not (port < 1024 or port in _KNOWN_PORTS), port

@@ -1,0 +1,1 @@
+"""Flows: keys, the table, TCP tracking, reassembly, fragments, expiry and the state codec."""

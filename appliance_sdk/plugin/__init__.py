@@ -1,0 +1,1 @@
+"""What vendors write against: hooks, verdicts, flows, handlers, events and configuration."""

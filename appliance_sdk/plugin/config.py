@@ -1,0 +1,120 @@
+"""Typed configuration: TOML text in, msgspec structs out, one clear line when it does not fit."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from appliance_sdk.errors import ConfigError
+from appliance_sdk.plugin.verdict import Policy
+
+T = TypeVar("T")
+
+
+class PluginConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What every plugin can be told; subclass it (with `frozen=True`) to add settings.
+
+    Declare it in the plugin as `config: MyConfig`; `[plugins.NAME]` is decoded into it.
+    """
+
+    on_error: Policy = "block"
+    """When the plugin raises or returns nonsense. Closed by default: this is a security product."""
+    midstream: Policy = "continue"
+    """For flows whose beginning was not seen here: after a failover or restart."""
+    gap: Policy = "continue"
+    """When stream bytes were lost to inspection although their receiver has them."""
+    reload_s: float = 0
+    """Call `load()` again this often, in seconds; 0 = only at start and on SIGHUP."""
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file. Raises ConfigError naming file and line."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("no such file", path=str(path)) from None
+    except IsADirectoryError:
+        raise ConfigError("is a directory, not a file", path=str(path)) from None
+    except PermissionError:
+        raise ConfigError("may not be read", path=str(path), hint="check its mode") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"is not TOML: {error}", path=str(path)) from None
+
+
+def decode_config(data: Any, type_: type[T], *, path: str | Path = "", key: str = "") -> T:
+    """Check plain data (from TOML) against a type and build it.
+
+    `path` and `key` are the file and the dotted key path where `data` stands; both go into the
+    ConfigError that is raised when a key is unknown, missing or of the wrong type.
+    """
+    try:
+        return msgspec.convert(data, type_, strict=True)
+    except msgspec.ValidationError as error:
+        message, where = _split(str(error))
+        full = ".".join(part for part in (key, where) if part)
+        unknown = re.search(r"unknown field `([^`]+)`", message)
+        missing = re.search(r"missing required field `([^`]+)`", message)
+        if unknown:
+            name = unknown[1]
+            hint = near_miss(name, _fields(type_, where))
+            raise ConfigError(
+                f"unknown key `{name}`", path=str(path), key=f"{full}.{name}".strip("."), hint=hint
+            ) from None
+        if missing:
+            key_path = f"{full}.{missing[1]}".strip(".")
+            raise ConfigError("is missing", path=str(path), key=key_path) from None
+        raise ConfigError(message, path=str(path), key=full) from None
+
+
+def near_miss(name: str, known: list[str]) -> str:
+    """A hint: the known name that `name` probably meant, else the list of known names."""
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return f"known: {', '.join(sorted(known))}" if known else ""
+
+
+def _split(text: str) -> tuple[str, str]:
+    message, _, where = text.partition(" - at `")
+    message = message[:1].lower() + message[1:].replace("Object", "It")
+    return message.replace("object contains", "has"), where.rstrip("`").removeprefix("$").strip(".")
+
+
+def _fields(type_: Any, where: str) -> list[str]:
+    """Field names of the struct that a msgspec path such as `zones[...].endpoints[0]` leads to."""
+    for part in re.findall(r"\[[^\]]*\]|[^.\[\]]+", where):
+        type_ = _unwrap(type_)
+        if part.startswith("["):
+            arguments = [a for a in get_args(type_) if a is not Ellipsis]
+            type_ = arguments[-1] if arguments else Any
+        else:
+            type_ = next((f.type for f in _struct_fields(type_) if f.encode_name == part), Any)
+    return [f.encode_name for f in _struct_fields(_unwrap(type_))]
+
+
+def _unwrap(type_: Any) -> Any:
+    if get_origin(type_) in (Union, types.UnionType):
+        return next((a for a in get_args(type_) if a is not type(None)), Any)
+    return type_
+
+
+def _struct_fields(type_: Any) -> tuple[msgspec.structs.FieldInfo, ...]:
+    is_struct = isinstance(type_, type) and issubclass(type_, msgspec.Struct)
+    return msgspec.structs.fields(type_) if is_struct else ()
+
+
+def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `override` in place of its own, tables merged key by key."""
+    out = dict(base)
+    for name, value in override.items():
+        old = out.get(name)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        out[name] = merged(old, value) if both and old is not None else value
+    return out

@@ -1,0 +1,95 @@
+"""What plugins and the engine report: typed events, carried to the sinks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class FlowInfo(msgspec.Struct, frozen=True):
+    """A flow as events name it: what is needed to find it in a SIEM."""
+
+    id: int
+    endpoint: str
+    zone: str
+    protocol: str
+    client_ip: str
+    server_ip: str
+    client_port: int
+    server_port: int
+    cookie: int = 0
+    attachment_id: int = 0
+    app: str = ""
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """Base of every event. Subclass it for your own; fields must be plain data.
+
+    `timestamp` (seconds since the epoch at the sink), `plugin` and `flow` are filled in by
+    `Plugin.emit`. The class name in kebab case is the EVE `event_type`.
+    """
+
+    registry: ClassVar[dict[str, type[Event]]] = {}
+
+    timestamp: float = 0.0
+    plugin: str = ""
+    flow: FlowInfo | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        Event.registry[f"{cls.__module__}:{cls.__qualname__}"] = cls
+
+
+class Alert(Event):
+    """Something a person should know. Severity 1 is high, 3 is low, as in Suricata."""
+
+    message: str
+    rule: str = ""
+    severity: int = 2
+    action: str = "allowed"
+    to_server: bool = True
+    fields: dict[str, Any] = {}
+
+
+class Dropped(Event):
+    """The first packet of a flow that a verdict or policy dropped."""
+
+    action: str
+    reason: str
+    rule: str = ""
+    to_server: bool = True
+    length: int = 0
+
+
+class FlowEnded(Event):
+    """One for each flow that was in the table, at its end."""
+
+    opened_at: float
+    last_seen: float
+    packets_to_server: int
+    bytes_to_server: int
+    packets_to_client: int
+    bytes_to_client: int
+    verdict: str
+    reason: str
+    rule: str
+    decided_by: str
+    end_reason: str
+    midstream: bool
+    direction_sure: bool
+    tcp_state: str = ""
+
+
+class Anomaly(Event):
+    """Traffic that breaks a rule of its protocol, by reason, at most one a reason and second."""
+
+    layer: str
+    reason: str
+    count: int = 1
+
+
+class Statistics(Event):
+    """Counters since start, now and then."""
+
+    counters: dict[str, int]

@@ -1,0 +1,200 @@
+"""A flow as plugins see it: both directions of one inner 5-tuple of one endpoint."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from appliance_sdk.flow.expiry import Tracked
+from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.plugin.events import FlowInfo
+from appliance_sdk.plugin.verdict import Verdict
+from appliance_sdk.wire.geneve import format_endpoint
+
+if TYPE_CHECKING:
+    from appliance_sdk.flow.reassembly import StreamBuffer
+    from appliance_sdk.flow.tcp import TcpTracker
+    from appliance_sdk.plugin.handler import FlowHandler
+    from appliance_sdk.plugin.manager import Seat, Zone
+    from appliance_sdk.plugin.packet import Packet
+
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+
+
+class FlowOwner(Protocol):
+    """What a flow and its handlers ask of the engine they live in."""
+
+    def alert(self, flow: Flow, message: str, rule: str, severity: int, fields: Any) -> None: ...
+    def decide(self, flow: Flow, verdict: Verdict) -> None: ...
+    def wake(self, handler: FlowHandler[Any], after_s: float) -> float: ...
+
+
+class Stats:
+    """Packets and inner bytes of one direction, those that were forwarded and those that were not."""
+
+    __slots__ = ("bytes", "packets")
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.bytes = 0
+
+    def __repr__(self) -> str:
+        return f"Stats(packets={self.packets}, bytes={self.bytes})"
+
+
+class Flow(Tracked):
+    """One flow, from its first packet to `flow_closed`. Addresses are packed, usable as keys.
+
+    Times are seconds on the engine's clock, as `Plugin.now`. What begins with `_` is the engine's.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_handlers",
+        "_on_data",
+        "_on_packet",
+        "_streams",
+        "_zone",
+        "cookie",
+        "decided_by",
+        "direction_sure",
+        "encapsulation",
+        "end_reason",
+        "id",
+        "midstream",
+        "opened_at",
+        "owner",
+        "packet",
+        "tcp",
+        "to_client",
+        "to_server",
+        "verdict",
+    )
+
+    def __init__(
+        self,
+        id_: int,
+        key: FlowKey,
+        now: float,
+        timeout_s: float,
+        *,
+        zone: Zone,
+        owner: FlowOwner,
+        tcp: TcpTracker | None,
+        midstream: bool,
+        direction_sure: bool,
+    ) -> None:
+        super().__init__(key, now, timeout_s)
+        self.id = id_
+        self.owner = owner
+        self.opened_at = now
+        self.to_server = Stats()
+        self.to_client = Stats()
+        self.tcp = tcp
+        self.midstream = midstream
+        self.direction_sure = direction_sure
+        self.verdict: Verdict = Verdict.CONTINUE
+        self.decided_by = ""
+        """The plugin or policy that gave the verdict."""
+        self.end_reason = ""
+        self.packet: Packet | None = None
+        """The packet in hand; None in `woken` and `recheck`."""
+        self.cookie = 0
+        self.encapsulation: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+        self._zone = zone
+        self._asked = 0
+        self._handlers: dict[Seat, FlowHandler[Any]] | None = None
+        self._on_packet: tuple[tuple[Seat, Any], ...] = ()
+        self._on_data: tuple[tuple[Seat, Any], ...] = ()
+        self._streams: list[StreamBuffer | None] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """The GWLB endpoint, "vpce-…"."""
+        return format_endpoint(self.key[0])
+
+    @property
+    def zone(self) -> str:
+        """The configured zone of the endpoint."""
+        return self._zone.name
+
+    @property
+    def protocol(self) -> str:
+        """ "tcp", "udp", "icmp", "icmpv6", else the protocol number as text."""
+        return PROTOCOLS.get(self.key[1]) or str(self.key[1])
+
+    @property
+    def client_ip(self) -> bytes:
+        """Address of the end that opened the flow."""
+        return self.key[2]
+
+    @property
+    def server_ip(self) -> bytes:
+        """Address of the other end."""
+        return self.key[3]
+
+    @property
+    def client_port(self) -> int:
+        """Port of the client, 0 = the protocol has none."""
+        return self.key[4]
+
+    @property
+    def server_port(self) -> int:
+        """Port of the server, 0 = the protocol has none."""
+        return self.key[5]
+
+    @property
+    def app(self) -> str:
+        """The application protocol; "" as long as it is undecided."""
+        return ""
+
+    @property
+    def established(self) -> bool:
+        """TCP: the handshake is complete. Others: both ends have sent something."""
+        if self.tcp is not None:
+            return self.tcp.established
+        return bool(self.to_server.packets and self.to_client.packets)
+
+    @property
+    def stats_at(self) -> float:
+        """The time as of which the counters are complete."""
+        return self.last_seen
+
+    def alert(
+        self, message: str, *, rule: str | int = "", severity: int = 2, **fields: Any
+    ) -> None:
+        """Report something a person should know about this flow; 1 is high, 3 is low severity."""
+        self.owner.alert(self, message, str(rule), severity, fields)
+
+    def set(self, verdict: Verdict) -> None:
+        """Decide the flow outside a packet: from a timer or a reload. DROP counts as BLOCK."""
+        self.owner.decide(self, verdict)
+
+    def info(self) -> FlowInfo:
+        """The flow as events name it."""
+        return FlowInfo(
+            id=self.id,
+            endpoint=self.endpoint,
+            zone=self.zone,
+            protocol=self.protocol,
+            client_ip=str(ipaddress.ip_address(self.client_ip)),
+            server_ip=str(ipaddress.ip_address(self.server_ip)),
+            client_port=self.client_port,
+            server_port=self.server_port,
+            cookie=self.cookie,
+            app=self.app,
+        )
+
+    def __str__(self) -> str:
+        i = self.info()
+        client, server = _end(i.client_ip, i.client_port), _end(i.server_ip, i.server_port)
+        return f"{i.protocol} {client} -> {server} ({i.endpoint})"
+
+    def __repr__(self) -> str:
+        return f"<Flow {self}>"
+
+
+def _end(ip: str, port: int) -> str:
+    if not port:
+        return ip
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
