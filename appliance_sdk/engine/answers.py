@@ -46,7 +46,7 @@ class Answers:
             return
         self._send(flow, answer)
         if headers.protocol == _TCP:
-            self._reset_end(flow, to_server)
+            self._reset_end(flow, to_server, headers)
 
     def reset_both(self, flow: Flow, now: float) -> None:
         """End a TCP flow without a packet at hand, as far as its numbers are known."""
@@ -77,17 +77,25 @@ class Answers:
             flags = PSH | ACK | FIN
             packet = build_tcp(*ends, seq=headers.ack, ack=ack, flags=flags, payload=payload)
             self._send(flow, packet)
-            self._reset_end(flow, to_server)
+            self._reset_end(flow, to_server, headers)
 
-    def _reset_end(self, flow: Flow, server: bool) -> None:
-        """A RST to one end, if something was forwarded to it and its next number is known."""
+    def _reset_end(self, flow: Flow, server: bool, dropped: Headers | None = None) -> None:
+        """A RST to one end, with the number it expects: it may have been sent something.
+
+        Of a flow met in its middle nothing is known, but the packet that is being dropped was, in
+        all likelihood, the next one its receiver expects.
+        """
         tcp = flow.tcp
-        sent = (flow.to_server if server else flow.to_client).packets
-        if tcp is None or not sent or not tcp.known(server):
+        if tcp is None:
+            return
+        if tcp.known(server):
+            seq = tcp.next_seq(server)
+            ack = tcp.next_seq(not server) if tcp.known(not server) else 0
+        elif flow.midstream and dropped is not None:
+            seq, ack = dropped.seq, dropped.ack
+        else:
             return
         _, _, client, server_ip, client_port, server_port = flow.key
-        seq = tcp.next_seq(server)
-        ack = tcp.next_seq(not server) if tcp.known(not server) else 0
         if server:
             ends = client, server_ip, client_port, server_port
         else:

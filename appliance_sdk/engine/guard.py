@@ -22,6 +22,8 @@ class Guard:
         self._kinds: set[tuple[str, str, str]] = set()
         self.errors: Counter[str] = Counter()
         """Errors by plugin."""
+        self.calling: Seat | None = None
+        """The plugin whose hook is running."""
         self.degraded: dict[str, str] = {}
         """Plugins that cannot do their work, with the reason."""
 

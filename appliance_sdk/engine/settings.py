@@ -15,6 +15,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Networks that GENEVE is taken from: the GWLB subnets. Empty means nobody, not anybody."""
     strict: bool = False
     """Drop GENEVE headers that are legal but that GWLB has never been seen to send."""
+    mtu_bytes: int = 8500
+    """Inner packets longer than this are dropped: GWLB would not take them back."""
     max_flows: int = 262_144
     """Flows in the table; about 1 kB each with a handler."""
     table_full: Policy = "drop"

@@ -62,9 +62,11 @@ class Flow(Tracked):
         "end_reason",
         "id",
         "midstream",
+        "mode",
         "opened_at",
         "owner",
         "packet",
+        "reported",
         "tcp",
         "to_client",
         "to_server",
@@ -101,6 +103,10 @@ class Flow(Tracked):
         """The packet in hand; None in `woken` and `recheck`."""
         self.cookie = 0
         self.encapsulation: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+        self.mode = 0
+        """For the engine: bypassed, handled or blocked."""
+        self.reported = False
+        """For the engine: the first dropped packet was reported."""
         self._zone = zone
         self._asked = 0
         self._handlers: dict[Seat, FlowHandler[Any]] | None = None

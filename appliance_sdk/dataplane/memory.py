@@ -1,0 +1,41 @@
+"""Datagrams handed to the engine by a function call: for tests, with their own idea of time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from appliance_sdk.engine import FORWARD
+
+if TYPE_CHECKING:
+    from appliance_sdk.engine import Engine
+
+
+class Datagram(NamedTuple):
+    """One outer datagram that the appliance sends: from `local`, to the node in `peer`."""
+
+    peer: bytes
+    local: bytes
+    payload: bytes
+
+
+class MemoryPlane:
+    """Delivers one datagram at a time and returns what the appliance sends for it, in order."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def deliver(self, payload: bytes, peer: bytes, local: bytes, now: float) -> list[Datagram]:
+        """Hand over one datagram; `peer` is port and IPv4 address as in a sockaddr_in."""
+        decision = self.engine.receive(payload, 0, len(payload), peer, local, now)
+        sent = self._outbox()
+        return [Datagram(peer, local, payload), *sent] if decision == FORWARD else sent
+
+    def advance(self, now: float) -> list[Datagram]:
+        """Let time pass."""
+        self.engine.advance(now)
+        return self._outbox()
+
+    def _outbox(self) -> list[Datagram]:
+        sent = [Datagram(*entry) for entry in self.engine.outbox]
+        self.engine.outbox.clear()
+        return sent

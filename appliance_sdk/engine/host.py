@@ -1,0 +1,85 @@
+"""What plugins, flows and handlers ask of the engine they live in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from appliance_sdk.plugin.events import Alert, Event
+from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.verdict import Verdict
+
+if TYPE_CHECKING:
+    from appliance_sdk.engine.engine import Engine
+    from appliance_sdk.plugin.base import Plugin
+    from appliance_sdk.plugin.handler import FlowHandler
+
+
+class Host:
+    """The engine's face towards plugins (PluginHost) and flows (FlowOwner)."""
+
+    def __init__(
+        self, engine: Engine, emit: Callable[[Event], None], log: Callable[..., None]
+    ) -> None:
+        self._engine = engine
+        self._emit = emit
+        self.log = log
+        self._seats = {id(seat.plugin): seat for seat in engine.pipeline.seats}
+
+    @property
+    def now(self) -> float:
+        """The engine's time."""
+        return self._engine.now
+
+    @now.setter
+    def now(self, value: float) -> None:
+        raise AttributeError("a plugin cannot set the time")
+
+    def wake_plugin(self, plugin: Plugin, after_s: float) -> None:
+        """Set a plugin's timer."""
+        self._engine.lifecycle.wake(self._seats[id(plugin)], after_s)
+
+    def recheck_flows(self, plugin: Plugin) -> None:
+        """Have every live flow judged again by one plugin."""
+        self._engine.lifecycle.recheck(self._seats[id(plugin)])
+
+    def emit_event(self, plugin: Plugin, event: Event, flow: Flow | None) -> None:
+        """Pass on a plugin's event."""
+        self.report(event, flow, self._seats[id(plugin)].name)
+
+    def count(self, plugin: Plugin, metric: str, n: int) -> None:
+        """Add to a plugin's counter."""
+        self._engine.metrics[f"{self._seats[id(plugin)].name}.{metric}"] += n
+
+    def degrade(self, plugin: Plugin, reason: str | None) -> None:
+        """Remember what a plugin says about itself; None takes it back."""
+        name = self._seats[id(plugin)].name
+        if reason is None:
+            self._engine.degraded.pop(name, None)
+        else:
+            self._engine.degraded[name] = reason
+
+    def alert(self, flow: Flow, message: str, rule: str, severity: int, fields: Any) -> None:
+        """Report an alert on a flow."""
+        to_server = flow.packet.to_server if flow.packet is not None else True
+        event = Alert(
+            message=message, rule=rule, severity=severity, fields=dict(fields), to_server=to_server
+        )
+        caller = self._engine.guard.calling
+        self.report(event, flow, caller.name if caller else "")
+
+    def decide(self, flow: Flow, verdict: Verdict) -> None:
+        """A plugin decides a flow by `flow.set`."""
+        self._engine.lifecycle.decide_unprompted(flow, verdict, self._engine.guard.calling)
+
+    def wake(self, handler: FlowHandler[Any], after_s: float) -> float:
+        """Set a handler's timer."""
+        return self._engine.lifecycle.wake(handler, after_s)
+
+    def report(self, event: Event, flow: Flow | None, plugin: str) -> None:
+        """Fill in what every event carries, and pass it on."""
+        event.timestamp = self.now
+        event.plugin = plugin
+        if flow is not None:
+            event.flow = flow.info()
+        self._emit(event)

@@ -1,0 +1,328 @@
+"""How flows begin, are decided, are judged again and end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from appliance_sdk.engine.direction import beginning
+from appliance_sdk.flow.key import FlowKey, reverse_key
+from appliance_sdk.flow.tcp import TcpTracker
+from appliance_sdk.flow.timers import Timers
+from appliance_sdk.plugin.base import overrides
+from appliance_sdk.plugin.events import FlowEnded
+from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.handler import FlowHandler
+from appliance_sdk.plugin.verdict import Action, Verdict
+from appliance_sdk.wire.geneve import format_endpoint
+from appliance_sdk.wire.packet import Headers
+
+if TYPE_CHECKING:
+    from appliance_sdk.engine.engine import Engine
+    from appliance_sdk.plugin.manager import Seat, Zone
+    from appliance_sdk.plugin.packet import Packet
+
+BYPASSED, HANDLED, BLOCKED = 0, 1, 2
+_TCP = 6
+_ENDPOINTS_LOGGED = 1024
+
+
+class Lifecycle:
+    """The life of the flows of one engine, from admission to the one `flow_closed`."""
+
+    def __init__(self, engine: Engine, first_id: int) -> None:
+        self._engine = engine
+        self._settings = engine.settings
+        self._guard = engine.guard
+        self._table = engine.table
+        self._next_id = first_id
+        self._timers: Timers[FlowHandler[Any] | Seat] = Timers()
+        self._rechecks: deque[tuple[Seat, list[Flow]]] = deque()
+        self._wants: dict[type, tuple[bool, bool]] = {}
+        self._endpoints_logged: set[int] = set()
+        self.opened = 0
+        self.closed = 0
+
+    def new_flow(self, key: FlowKey, headers: Headers, zone: Zone) -> tuple[Flow, bool]:
+        """A flow for its first packet, not in the table yet, and the packet's direction."""
+        start = beginning(headers)
+        tcp = TcpTracker(start.midstream) if key[1] == _TCP else None
+        flow = Flow(
+            self._next_id,
+            key if start.to_server else reverse_key(key),
+            self._engine.now,
+            self._settings.half_open_s if tcp is not None else self._idle_s(tcp),
+            zone=zone,
+            owner=self._engine.host,
+            tcp=tcp,
+            midstream=start.midstream,
+            direction_sure=start.sure,
+        )
+        self._next_id += 1
+        if tcp is not None and tcp.established:
+            flow.half_open = False
+            flow.timeout_s = self._idle_s(tcp)
+        return flow, start.to_server
+
+    def ask(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None]:
+        """Ask the plugins of the flow's zone in turn; the first terminal verdict, if any."""
+        for seat in flow._zone.seats:
+            flow._asked = seat.index + 1
+            if seat.flow_opened is None or self._taken_out(seat):
+                continue
+            if flow.midstream and seat.midstream.action is not Action.CONTINUE:
+                return seat.midstream.because("met in its middle", rule="midstream"), seat
+            outcome = self._call(seat, "flow_opened", seat.flow_opened, flow)
+            if isinstance(outcome, FlowHandler):
+                outcome = self._attach(flow, seat, outcome, "flow_opened")
+            if outcome is not None and outcome.terminal:
+                return outcome, seat
+            if flow.mode == BLOCKED:  # the plugin called flow.set()
+                return None, seat
+        return None, None
+
+    def admit(self, flow: Flow) -> None:
+        """Put a flow into the table: from here on it will be closed exactly once."""
+        self._table.add(flow)
+        self.opened += 1
+        for handler in (flow._handlers or {}).values():
+            if handler._wake_at > 0:
+                self.wake(handler, handler._wake_at)
+
+    def is_replaced(self, flow: Flow, headers: Headers, cookie: int) -> bool:
+        """Whether a packet with the flow's key begins a new connection on the same ports."""
+        tcp = flow.tcp
+        if tcp is None or not tcp.starts_new_connection(headers.flags, headers.seq):
+            return False
+        return tcp.closed or flow.mode == BLOCKED or cookie != flow.cookie
+
+    def decide(self, flow: Flow, verdict: Verdict, seat: Seat | None) -> None:
+        """Block or reject a flow from now on; no handler sees more of it."""
+        if verdict.action is Action.DROP:
+            verdict = Verdict(Action.BLOCK, verdict.reason, verdict.rule, verdict.payload)
+        if not verdict.terminal or flow.mode == BLOCKED:
+            return
+        flow.verdict = verdict
+        flow.decided_by = seat.name if seat is not None else ""
+        flow.mode = BLOCKED
+        flow._on_packet = flow._on_data = ()
+        self._engine.streams.close(flow)
+        for handler in (flow._handlers or {}).values():
+            self._timers.cancel(handler)
+
+    def decide_unprompted(self, flow: Flow, verdict: Verdict, seat: Seat | None) -> None:
+        """The same without a packet at hand: a REJECT resets both ends of a TCP flow now."""
+        if flow.end_reason or flow.mode == BLOCKED:
+            return
+        self.decide(flow, verdict, seat)
+        if flow.packet is None and flow.verdict.action is Action.REJECT:
+            self._engine.answers.reset_both(flow, self._engine.now)
+
+    def detach(self, flow: Flow, seat: Seat) -> None:
+        """The plugin needs no more of the flow; its timers and `flow_closed` go on."""
+        flow._on_packet = tuple(e for e in flow._on_packet if e[0] is not seat)
+        flow._on_data = tuple(e for e in flow._on_data if e[0] is not seat)
+        if not flow._on_data:
+            self._engine.streams.close(flow)
+        if not flow._on_packet and not flow._on_data and flow.mode == HANDLED:
+            flow.mode = BYPASSED
+
+    def tcp_changed(self, flow: Flow) -> None:
+        """The TCP state moved: another idle time, or the beginning of the end."""
+        tcp = flow.tcp
+        if tcp is None:
+            return
+        if tcp.closed:
+            self._table.closing(flow, self._settings.closed_s)
+        elif flow.half_open and tcp.established:
+            self._table.established(flow, self._idle_s(tcp))
+
+    def answered(self, flow: Flow) -> None:
+        """Both ends of a flow that is not TCP have sent something."""
+        self._table.established(flow, flow.timeout_s)
+
+    def make_room(self) -> bool:
+        """Give up the oldest half-open flow for a new one, if there is any."""
+        oldest = self._table.make_room()
+        if oldest is None:
+            return False
+        self.close(oldest, "evicted")
+        return True
+
+    def close(self, flow: Flow, reason: str) -> None:
+        """Take a flow out of the table and tell everyone who was asked about it."""
+        tcp_reason = flow.tcp.end_reason if flow.tcp is not None else ""
+        flow.end_reason = tcp_reason or reason
+        self._table.remove(flow)
+        self.closed += 1
+        handlers = flow._handlers or {}
+        for handler in handlers.values():
+            self._timers.cancel(handler)
+        for seat in flow._zone.seats[: flow._asked]:
+            if seat.flow_closed is not None and not self._taken_out(seat):
+                self._call(seat, "flow_closed", seat.flow_closed, flow, handlers.get(seat))
+        self._engine.streams.close(flow)
+        flow._on_packet = flow._on_data = ()
+        self._engine.host.report(_ended(flow), flow, "")
+
+    def close_all(self, reason: str) -> None:
+        """End every flow, then stop every plugin."""
+        for flow in list(self._table):
+            self.close(flow, reason)
+        for seat in self._engine.pipeline.seats:
+            if seat.stop is not None:
+                self._call(seat, "stop", seat.stop)
+
+    def wake(self, target: FlowHandler[Any] | Seat, after_s: float) -> float:
+        """Set the one timer of a handler or seat."""
+        deadline = self._engine.now + max(0.0, after_s)
+        self._timers.set(target, deadline)
+        return deadline
+
+    def recheck(self, seat: Seat) -> None:
+        """Have a plugin judge every live flow of its zone again, beginning at the next advance."""
+        flows = [f for f in self._table if f._zone.name == seat.zone and f._asked > seat.index]
+        self._rechecks = deque(entry for entry in self._rechecks if entry[0] is not seat)
+        if seat.recheck is not None and flows:
+            self._rechecks.append((seat, flows))
+
+    def next_deadline(self) -> float:
+        """When `advance` has something to do."""
+        if self._rechecks:
+            return self._engine.now
+        return min(self._timers.next_deadline(), self._table.expiry.next_deadline())
+
+    def advance(self, now: float) -> None:
+        """A bounded amount of what is due: expiry, timers, rechecks."""
+        for flow in self._table.expiry.due(now, self._settings.expiry_batch):
+            self.close(flow, "blocked" if flow.mode == BLOCKED else "idle")
+        for _ in range(self._settings.expiry_batch):
+            target = self._timers.due(now)
+            if target is None:
+                break
+            self._woken(target)
+        if self._rechecks:
+            self._recheck_some()
+
+    def unknown_endpoint(self, endpoint_id: int) -> None:
+        """Say once that an endpoint is in no zone, when there are zones."""
+        logged = self._endpoints_logged
+        if not self._engine.pipeline.endpoints or endpoint_id in logged:
+            return
+        if len(logged) < _ENDPOINTS_LOGGED:
+            logged.add(endpoint_id)
+            policy = self._settings.unknown_endpoint
+            name = format_endpoint(endpoint_id)
+            self._engine.host.log("engine.unknown_endpoint", endpoint=name, policy=policy)
+
+    def attach(self, flow: Flow, seat: Seat, handler: FlowHandler[Any]) -> None:
+        """Let a handler see the flow from now on, in the place of its plugin's former one."""
+        self.detach(flow, seat)
+        if flow._handlers is None:
+            flow._handlers = {}
+        former = flow._handlers.get(seat)
+        if former is not None and former is not handler:
+            self._timers.cancel(former)
+        flow._handlers[seat] = handler
+        handler._flow = flow
+        handler._seat = seat
+        wants = self._wants.get(type(handler))
+        if wants is None:
+            kind = type(handler)
+            wants = overrides(kind, FlowHandler, "packet"), overrides(kind, FlowHandler, "data")
+            self._wants[kind] = wants
+        if wants[0]:
+            flow._on_packet = _in_order((*flow._on_packet, (seat, handler.packet)))
+        if wants[1]:
+            flow._on_data = _in_order((*flow._on_data, (seat, handler.data)))
+        if any(wants) and flow.mode == BYPASSED:
+            flow.mode = HANDLED
+
+    def _attach(
+        self, flow: Flow, seat: Seat, handler: FlowHandler[Any], hook: str
+    ) -> Verdict | None:
+        if handler._flow is not None and handler._flow is not flow:
+            problem = "the same handler object for a second flow"
+            return self._guard.nonsense(seat, hook, problem, self._engine.now)
+        self.attach(flow, seat, handler)
+        return None
+
+    def _woken(self, target: FlowHandler[Any] | Seat) -> None:
+        if not isinstance(target, FlowHandler):
+            if target.woken is not None:
+                self._call(target, "woken", target.woken)
+            return
+        flow, seat = target.flow, target._seat
+        self._obey(flow, seat, self._call(seat, "woken", target.woken))
+
+    def _recheck_some(self) -> None:
+        seat, flows = self._rechecks[0]
+        for _ in range(min(len(flows), self._settings.recheck_batch)):
+            flow = flows.pop()
+            if flow.end_reason or flow.mode == BLOCKED or seat.recheck is None:
+                continue
+            handler = (flow._handlers or {}).get(seat)
+            outcome = self._call(seat, "recheck", seat.recheck, flow, handler)
+            if isinstance(outcome, FlowHandler):
+                outcome = self._attach(flow, seat, outcome, "recheck")
+                if outcome is None and flow._handlers and flow._handlers[seat]._wake_at > 0:
+                    self.wake(flow._handlers[seat], flow._handlers[seat]._wake_at)
+            self._obey(flow, seat, outcome)
+        if not flows and self._rechecks and self._rechecks[0][0] is seat:
+            self._rechecks.popleft()
+
+    def _obey(self, flow: Flow, seat: Seat, outcome: Any) -> None:
+        """Do what a hook said that was called without a packet."""
+        if outcome is None or flow.end_reason:
+            return
+        if outcome.action is Action.DONE:
+            self.detach(flow, seat)
+        elif outcome.terminal:
+            self.decide_unprompted(flow, outcome, seat)
+
+    def _call(self, seat: Seat, hook: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a hook: its outcome, or the plugin's policy when it fails."""
+        guard = self._guard
+        caller, guard.calling = guard.calling, seat
+        try:
+            outcome = function(*arguments)
+        except Exception as error:  # a vendor's code may raise anything; the guard counts it
+            return guard.failed(seat, hook, error, self._engine.now)
+        finally:
+            guard.calling = caller
+        if outcome is None or isinstance(outcome, Verdict) or hook in ("flow_closed", "stop"):
+            return outcome
+        if isinstance(outcome, FlowHandler) and hook in ("flow_opened", "recheck"):
+            return outcome
+        return self._guard.nonsense(seat, hook, outcome, self._engine.now)
+
+    def _taken_out(self, seat: Seat) -> bool:
+        return seat.tripped and seat.on_error.action is Action.CONTINUE
+
+    def _idle_s(self, tcp: TcpTracker | None) -> float:
+        idle = self._settings.tcp_idle_s if tcp is not None else self._settings.other_idle_s
+        return idle + self._settings.idle_margin_s
+
+
+def _in_order(hooks: tuple[tuple[Seat, Any], ...]) -> tuple[tuple[Seat, Any], ...]:
+    return tuple(sorted(hooks, key=lambda entry: entry[0].index))
+
+
+def _ended(flow: Flow) -> FlowEnded:
+    return FlowEnded(
+        opened_at=flow.opened_at,
+        last_seen=flow.last_seen,
+        packets_to_server=flow.to_server.packets,
+        bytes_to_server=flow.to_server.bytes,
+        packets_to_client=flow.to_client.packets,
+        bytes_to_client=flow.to_client.bytes,
+        verdict="forward" if flow.mode != BLOCKED else flow.verdict.name,
+        reason=flow.verdict.reason,
+        rule=flow.verdict.rule,
+        decided_by=flow.decided_by,
+        end_reason=flow.end_reason,
+        midstream=flow.midstream,
+        direction_sure=flow.direction_sure,
+        tcp_state=flow.tcp.state.name.lower() if flow.tcp is not None else "",
+    )

@@ -1,0 +1,177 @@
+"""Application bytes to handlers: reassembly, look-back, gaps and edits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from appliance_sdk.engine.guard import Guard
+from appliance_sdk.engine.settings import EngineSettings
+from appliance_sdk.flow.reassembly import Budget, Status, StreamBuffer
+from appliance_sdk.plugin.chunk import Chunk
+from appliance_sdk.plugin.verdict import Action, Verdict
+from appliance_sdk.wire.packet import ACK, SYN, Headers
+
+if TYPE_CHECKING:
+    from appliance_sdk.plugin.flow import Flow
+    from appliance_sdk.plugin.manager import Seat
+    from appliance_sdk.plugin.packet import Packet
+
+_TCP = 6
+_REFUSED = {
+    Status.CONFLICT: "stream_conflict",
+    Status.FULL: "stream_full",
+    Status.OUT_OF_ORDER: "stream_out_of_order",
+}
+
+
+class Judged(NamedTuple):
+    """What came of a packet's bytes: a reason to drop it, or a plugin's terminal verdict."""
+
+    drop: str = ""
+    verdict: Verdict | None = None
+    seat: Seat | None = None
+
+
+_FINE = Judged()
+
+
+class Streams:
+    """Feeds the payload of packets to the `data` hooks of their flow."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        guard: Guard,
+        detach: Callable[[Flow, Seat], None],
+    ) -> None:
+        self._limits = settings.stream
+        self._budget = Budget(settings.stream_total_bytes)
+        self._guard = guard
+        self._detach = detach
+
+    def judge(self, flow: Flow, packet: Packet, now: float) -> Judged:
+        """Show what the packet brings; it is forwarded unless the answer says otherwise."""
+        headers = packet.headers
+        if headers.protocol != _TCP:
+            payload = packet.payload
+            return self._tell(flow, packet, payload, 0, 0, 0, None, now) if payload else _FINE
+        if headers.flags & ACK:
+            judged = self._acknowledged(flow, packet, headers, now)
+            if judged is not _FINE:
+                return judged
+        payload = packet.payload
+        if not payload:
+            return _FINE
+        stream = self._stream(flow, packet.to_server, headers)
+        seq = headers.seq + 1 if headers.flags & SYN else headers.seq
+        push = stream.push(seq & 0xFFFFFFFF, payload)
+        if push.status in _REFUSED:
+            return Judged(drop=_REFUSED[push.status])
+        if push.overlap or push.status is Status.REPEAT:
+            replacement = stream.replacement(seq & 0xFFFFFFFF, payload)
+            if replacement is not None:
+                packet.patch(0, replacement)
+        if not push.fresh:
+            return _FINE
+        return self._tell(
+            flow, packet, push.fresh, push.offset, push.gap, push.overlap, stream, now
+        )
+
+    def close(self, flow: Flow) -> None:
+        """The flow ended or is decided: give its memory back."""
+        if flow._streams is not None:
+            for stream in flow._streams:
+                if stream is not None:
+                    stream.close()
+            flow._streams = None
+
+    def _acknowledged(self, flow: Flow, packet: Packet, headers: Headers, now: float) -> Judged:
+        """The sender of this packet has what it acknowledges: also what was never seen here."""
+        stream = flow._streams[not packet.to_server] if flow._streams is not None else None
+        if stream is None or not stream.acknowledge(headers.ack):
+            return _FINE
+        push = stream.take_pending()
+        for seat, _hook in flow._on_data:
+            if seat.gap.action is not Action.CONTINUE:
+                verdict = seat.gap.because("stream bytes were lost to inspection", rule="gap")
+                return Judged(verdict=verdict, seat=seat)
+        if not push.fresh:
+            return _FINE
+        return self._tell(
+            flow, packet, push.fresh, push.offset, push.gap, 0, stream, now, reverse=True
+        )
+
+    def _stream(self, flow: Flow, to_server: bool, headers: Headers) -> StreamBuffer:
+        if flow._streams is None:
+            flow._streams = [None, None]
+        stream = flow._streams[to_server]
+        if stream is None:
+            tcp = flow.tcp
+            known = tcp is not None and tcp.known(to_server)
+            start = tcp.next_seq(to_server) if tcp is not None and known else headers.seq
+            if not known and headers.flags & SYN:
+                start = (start + 1) & 0xFFFFFFFF
+            handlers = [hook.__self__ for _seat, hook in flow._on_data]
+            stream = flow._streams[to_server] = StreamBuffer(
+                start,
+                self._limits,
+                self._budget,
+                ordered=any(h.edits for h in handlers),
+                lookback=max((h.lookback for h in handlers), default=0),
+            )
+        return stream
+
+    def _tell(
+        self,
+        flow: Flow,
+        packet: Packet,
+        fresh: bytes,
+        offset: int,
+        gap: int,
+        overlap: int,
+        stream: StreamBuffer | None,
+        now: float,
+        reverse: bool = False,
+    ) -> Judged:
+        """Ask each handler about new bytes; what one masks is what the next one sees."""
+        to_server = packet.to_server is not reverse
+        sent = fresh
+        for seat, hook in flow._on_data:
+            handler = hook.__self__
+            before = stream.lookback(handler.lookback) if stream and handler.lookback else b""
+            if gap:
+                before = b""
+            chunk = Chunk(before + sent, to_server, offset=offset, fresh=len(before), gap=gap)
+            outcome = self._ask(seat, hook, chunk, now)
+            masked = chunk.masked()
+            if masked is not None:
+                if not handler.edits or reverse:
+                    problem = f"mask() needs `edits = True` in {type(handler).__name__}"
+                    outcome = self._guard.failed(seat, "data", ValueError(problem), now)
+                else:
+                    sent = masked
+            if outcome is None or outcome.action is Action.CONTINUE:
+                continue
+            if outcome.action is Action.DONE:
+                self._detach(flow, seat)
+                continue
+            if outcome.action is Action.DROP and stream is not None:
+                # The bytes are consumed: what was judged would not be what is sent again.
+                outcome = Verdict(Action.BLOCK, outcome.reason, outcome.rule, outcome.payload)
+            return Judged(verdict=outcome, seat=seat)
+        if sent is not fresh:
+            packet.patch(overlap, sent)
+            if stream is not None:
+                stream.edited(offset, sent)
+        return _FINE
+
+    def _ask(self, seat: Seat, hook: Any, chunk: Chunk, now: float) -> Verdict | None:
+        self._guard.calling = seat
+        try:
+            outcome = hook(chunk)
+        except Exception as error:  # a vendor's code may raise anything; the guard counts it
+            return self._guard.failed(seat, "data", error, now)
+        if outcome is None or isinstance(outcome, Verdict):
+            return outcome
+        return self._guard.nonsense(seat, "data", outcome, now)
