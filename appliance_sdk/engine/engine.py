@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.answers import Answers
@@ -13,6 +13,7 @@ from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.host import Host
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, Lifecycle
 from appliance_sdk.engine.settings import EngineSettings
+from appliance_sdk.engine.state import restore_flow, save_flow
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
 from appliance_sdk.flow.fragments import FragmentTable
@@ -158,6 +159,19 @@ class Engine:
         self.now = now
         self.lifecycle.close_all(reason)
         self._report_anomalies()
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The state of every flow, one record each, for `restore` after a restart."""
+        return (save_flow(flow, self.now) for flow in list(self.table))
+
+    def restore(self, records: Iterable[bytes], now: float) -> int:
+        """Take flows up again where a snapshot left them; how many records could be used.
+
+        A record that does not fit (a field changed its type, a plugin is gone) is counted and left
+        out: its flow is then met in its middle, and the midstream policy applies.
+        """
+        self.now = now
+        return sum(restore_flow(self, record) for record in records)
 
     def receive(
         self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes, now: float

@@ -65,6 +65,28 @@ class Lifecycle:
             flow.timeout_s = self._idle_s(tcp)
         return flow, start.to_server
 
+    def revived(self, key: FlowKey, zone: Zone, established: bool) -> Flow:
+        """A flow from a saved state; TCP numbers are learnt again from its next packets."""
+        tcp = TcpTracker(midstream=True) if key[1] == _TCP else None
+        flow = Flow(
+            self._next_id,
+            key,
+            self._engine.now,
+            self._idle_s(tcp),
+            zone=zone,
+            owner=self._engine.host,
+            tcp=tcp,
+            midstream=False,
+            direction_sure=True,
+        )
+        flow.half_open = not established
+        self._next_id += 1
+        return flow
+
+    def restored(self, seat: Seat, handler: FlowHandler[Any]) -> None:
+        """Tell a handler that its fields were loaded."""
+        self._call(seat, "restored", handler.restored)
+
     def ask(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None]:
         """Ask the plugins of the flow's zone in turn; the first terminal verdict, if any."""
         for seat in flow._zone.seats:

@@ -40,6 +40,9 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
     edits: ClassVar[bool] = False
     """The handler masks stream bytes; out-of-order segments then wait for the missing ones."""
 
+    registry: ClassVar[dict[str, type[FlowHandler[Any]]]] = {}
+    """Every handler class by "module:name": how saved states find theirs."""
+
     _flow: Any = None
     _seat: Any = None
     _wake_at: float = 0.0
@@ -47,6 +50,7 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         refuse_near_misses(cls, HANDLER_HOOKS)
+        FlowHandler.registry[f"{cls.__module__}:{cls.__qualname__}"] = cls
 
     @property
     def flow(self) -> Flow:

@@ -1,0 +1,117 @@
+"""Flows as bytes: what is kept of one over a restart, and how it is taken up again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import msgspec
+
+from appliance_sdk.errors import PluginError
+from appliance_sdk.flow.codec import decode_state, encode_state
+from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.handler import FlowHandler
+from appliance_sdk.plugin.verdict import Action, Verdict
+
+if TYPE_CHECKING:
+    from appliance_sdk.engine.engine import Engine
+    from appliance_sdk.plugin.manager import Seat
+
+_VERSION = 1
+
+
+class FlowRecord(msgspec.Struct, array_like=True):
+    """One saved flow. Ages are seconds before the snapshot: clocks do not survive a restart."""
+
+    version: int
+    key: FlowKey
+    age_s: float
+    silent_s: float
+    counters: tuple[int, int, int, int]
+    established: bool
+    midstream: bool
+    direction_sure: bool
+    action: int
+    reason: str
+    rule: str
+    decided_by: str
+    handlers: dict[str, tuple[str, bytes]]
+
+
+def save_flow(flow: Flow, now: float) -> bytes:
+    """One flow with the states of its handlers."""
+    handlers = {}
+    for seat, handler in (flow._handlers or {}).items():
+        kind = type(handler)
+        handlers[seat.name] = (f"{kind.__module__}:{kind.__qualname__}", encode_state(handler))
+    record = FlowRecord(
+        version=_VERSION,
+        key=flow.key,
+        age_s=now - flow.opened_at,
+        silent_s=now - flow.last_seen,
+        counters=(
+            flow.to_server.packets,
+            flow.to_server.bytes,
+            flow.to_client.packets,
+            flow.to_client.bytes,
+        ),
+        established=flow.established,
+        midstream=flow.midstream,
+        direction_sure=flow.direction_sure,
+        action=int(flow.verdict.action),
+        reason=flow.verdict.reason,
+        rule=flow.verdict.rule,
+        decided_by=flow.decided_by,
+        handlers=handlers,
+    )
+    plain = msgspec.to_builtins(record, builtin_types=(bytes,))
+    return msgpack.packb(plain)
+
+
+def restore_flow(engine: Engine, data: bytes) -> bool:
+    """Put a saved flow into the table with its handlers; False if the record does not fit."""
+    try:
+        plain = msgpack.unpackb(data, max_buffer_size=1 << 24)
+        record = msgspec.convert(plain, FlowRecord, strict=True)
+        zone = engine.pipeline.endpoints.get(record.key[0], engine.pipeline.default)
+        seats = {seat.name: seat for seat in zone.seats}
+        handlers = _handlers(record, seats)
+        verdict = Verdict(Action(record.action), record.reason, record.rule)
+    except (PluginError, msgspec.ValidationError, ValueError, TypeError) as error:
+        engine.metrics["engine.state_refused"] += 1
+        engine.host.log("engine.state_refused", error=error)
+        return False
+    if record.version != _VERSION or engine.table.get(record.key) or engine.table.full:
+        engine.metrics["engine.state_refused"] += 1
+        return False
+    flow = engine.lifecycle.revived(record.key, zone, record.established)
+    flow.opened_at = engine.now - record.age_s
+    flow.last_seen = engine.now - record.silent_s
+    flow.midstream = record.midstream
+    flow.direction_sure = record.direction_sure
+    stats = record.counters
+    flow.to_server.packets, flow.to_server.bytes = stats[0], stats[1]
+    flow.to_client.packets, flow.to_client.bytes = stats[2], stats[3]
+    flow._asked = len(zone.seats)
+    for seat, handler in handlers:
+        engine.lifecycle.attach(flow, seat, handler)
+    engine.lifecycle.admit(flow)
+    if verdict.terminal:
+        engine.lifecycle.decide(flow, verdict, seats.get(record.decided_by))
+    for seat, handler in handlers:
+        engine.lifecycle.restored(seat, handler)
+    return True
+
+
+def _handlers(
+    record: FlowRecord, seats: dict[str, Seat]
+) -> list[tuple[Seat, FlowHandler[Any]]]:
+    found = []
+    for name, (tag, state) in record.handlers.items():
+        kind = FlowHandler.registry.get(tag)
+        if kind is None or name not in seats:
+            raise PluginError(name, f"saved state of {tag}, which is not here")
+        handler: FlowHandler[Any] = decode_state(kind, state)
+        found.append((seats[name], handler))
+    return found
