@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance_sdk.flow.expiry import Expiry, Tracked
+from appliance_sdk.flow.key import FlowKey, reverse_key
+from appliance_sdk.flow.table import FlowTable
+
+
+def key(port: int) -> FlowKey:
+    return (7, 6, b"\x0a\0\0\x01", b"\x0a\0\0\x02", port, 443)
+
+
+def flow(port: int, now: float = 0.0, timeout_s: float = 30.0) -> Tracked:
+    return Tracked(key(port), now, timeout_s)
+
+
+def test_one_look_up_gives_flow_and_direction() -> None:
+    table: FlowTable[Tracked] = FlowTable(10)
+    f = flow(1)
+    table.add(f)
+    assert table.get(f.key) == (f, True)
+    assert table.get(reverse_key(f.key)) == (f, False)
+    assert table.get(key(2)) is None
+    assert list(table) == [f]
+    table.remove(f)
+    assert table.get(f.key) is None
+    assert table.get(reverse_key(f.key)) is None
+    assert len(table) == 0
+
+
+def test_the_same_tuple_behind_two_endpoints_is_two_flows() -> None:
+    table: FlowTable[Tracked] = FlowTable(10)
+    one = flow(1)
+    other = Tracked((8, *one.key[1:]), 0.0, 30.0)
+    table.add(one)
+    table.add(other)
+    assert table.get(one.key) == (one, True)
+    assert table.get(other.key) == (other, True)
+
+
+def test_room_is_made_by_the_oldest_half_open_flow_and_never_by_an_established_one() -> None:
+    table: FlowTable[Tracked] = FlowTable(3)
+    flows = [flow(port) for port in (1, 2, 3)]
+    for f in flows:
+        table.add(f)
+    assert table.full
+    table.established(flows[0], 350)
+    assert table.make_room() is flows[1]
+    table.remove(flows[1])
+    assert table.make_room() is flows[2]
+    table.remove(flows[2])
+    assert table.make_room() is None
+
+
+def test_a_closing_flow_goes_first_again_and_sooner() -> None:
+    table: FlowTable[Tracked] = FlowTable(3)
+    f = flow(1, now=100.0)
+    table.add(f)
+    table.established(f, 350)
+    table.closing(f, 2)
+    assert table.make_room() is f
+    assert table.expiry.due(102.0, 100) == [f]
+
+
+def test_a_busy_flow_is_looked_at_once_an_idle_time() -> None:
+    expiry: Expiry[Tracked] = Expiry()
+    f = flow(1, timeout_s=30)
+    expiry.add(f)
+    looks = 0
+    for second in range(1, 301):
+        f.last_seen = float(second)
+        if expiry.next_deadline() <= second:
+            looks += 1
+            assert expiry.due(float(second), 100) == []
+    assert looks <= 11
+    assert expiry.due(329.0, 100) == []
+    assert expiry.due(330.0, 100) == [f]
+
+
+def test_a_discarded_flow_never_comes_up() -> None:
+    expiry: Expiry[Tracked] = Expiry()
+    f = flow(1)
+    expiry.add(f)
+    expiry.discard(f)
+    assert expiry.due(1e6, 100) == []
+
+
+def test_due_looks_at_no_more_than_its_limit() -> None:
+    expiry: Expiry[Tracked] = Expiry()
+    flows = [flow(port) for port in range(100)]
+    for f in flows:
+        expiry.add(f)
+    first = expiry.due(1000.0, 30)
+    assert len(first) == 30
+    assert len(expiry.due(1000.0, 100)) == 70
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 20), st.floats(0, 500), st.sampled_from([2.0, 30.0, 130.0, 360.0])
+        ),
+        max_size=60,
+    )
+)
+def test_every_flow_comes_up_exactly_once_and_not_before_its_time(
+    steps: list[tuple[int, float, float]],
+) -> None:
+    expiry: Expiry[Tracked] = Expiry()
+    live: dict[int, Tracked] = {}
+    ended: Counter[int] = Counter()
+    now = 0.0
+    for port, at, timeout_s in sorted(steps, key=lambda s: s[1]):
+        now = at
+        for f in expiry.due(now, 1000):
+            assert f.last_seen + f.timeout_s <= now
+            ended[f.key[4]] += 1
+            del live[f.key[4]]
+        if port in live:
+            live[port].last_seen = now
+            if timeout_s < live[port].timeout_s:
+                live[port].timeout_s = timeout_s
+                expiry.add(live[port])
+        else:
+            live[port] = flow(port, now, timeout_s)
+            expiry.add(live[port])
+    rest = expiry.due(now + 1000, 10_000)
+    assert {f.key[4] for f in rest} == set(live)
+    assert len(rest) == len(live)
