@@ -75,7 +75,8 @@ def decode_config(data: Any, type_: type[T], *, path: str | Path = "", key: str 
 
 def near_miss(name: str, known: list[str]) -> str:
     """A hint: the known name that `name` probably meant, else the list of known names."""
-    close = difflib.get_close_matches(name, known, 1, 0.6)
+    close = [word for word in known if name and word.startswith(name)]
+    close = close if len(close) == 1 else difflib.get_close_matches(name, known, 1, 0.6)
     if close:
         return f"did you mean `{close[0]}`?"
     return f"known: {', '.join(sorted(known))}" if known else ""
