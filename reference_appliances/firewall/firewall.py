@@ -1,0 +1,253 @@
+"""The reference firewall: default deny, ordered rules, judged once a flow."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from appliance_sdk import (
+    Appliance,
+    Flow,
+    FlowHandler,
+    Opening,
+    Outcome,
+    Packet,
+    PluginConfig,
+    PluginError,
+    Verdict,
+)
+from reference_appliances.firewall.events import FirewallVerdict, PolicyLoaded
+from reference_appliances.firewall.icmp import Kind, kind_of
+from reference_appliances.firewall.limiter import NewFlowLimiter
+from reference_appliances.firewall.matcher import Judgement, Matcher
+from reference_appliances.firewall.policy_file import read_policy
+from reference_appliances.firewall.ruleset import (
+    ICMP,
+    ICMPV6,
+    LIMIT,
+    RELATED,
+    TCP,
+    Ruleset,
+    protocol_number,
+)
+
+_LIMITED = Verdict.DROP.because("this source opens flows too fast", rule=LIMIT)
+_UNASKED = Verdict.DROP.because("an answer nobody asked for", rule=RELATED)
+_UNRELATED = Verdict.DROP.because("an error about no allowed flow", rule=RELATED)
+_LOCAL = Verdict.DROP.because("a message between neighbours, never through a router", rule=RELATED)
+_ANSWER = Verdict.CONTINUE.because("the answer to an allowed query", rule=RELATED)
+_ERROR = Verdict.CONTINUE.because("an error about an allowed flow", rule=RELATED)
+
+
+class FirewallConfig(PluginConfig, frozen=True, kw_only=True):
+    """The `[plugins.firewall]` table."""
+
+    policy: str
+    """Path of the policy file; read again on SIGHUP and every `reload_s` seconds."""
+    log: Literal["rules", "all", "nothing"] = "rules"
+    """Report verdicts of rules with `log = true`, of all flows, or none."""
+
+
+class Firewall(Appliance):
+    """Lets through what the policy allows, nothing else.
+
+    A flow is judged by its first packet: who opened it, to whom, to which port. What is allowed is
+    then bypassed. `midstream` is a key of the policy file; the one in `PluginConfig` stays at
+    "continue", or the engine would answer before the policy is asked.
+    """
+
+    config: FirewallConfig
+
+    _matcher: Matcher | None = None
+    _limiter: NewFlowLimiter
+    _ruleset: Ruleset | None = None
+    _started = False
+
+    @classmethod
+    def load(cls, config: FirewallConfig) -> Any:
+        """Read and check the policy file, away from the traffic."""
+        return msgspec.to_builtins(read_policy(config.policy))
+
+    def loaded(self, data: Any) -> None:
+        """Put a policy in force; flows that it forbids get its verdict, the others live on."""
+        ruleset = msgspec.convert(data, Ruleset)
+        if self._ruleset is None or self._ruleset.limit != ruleset.limit:
+            self._limiter = NewFlowLimiter(ruleset.limit)
+        self._ruleset = ruleset
+        self._matcher = Matcher(ruleset, self.zone)
+        if self._started:
+            self._report_policy(ruleset)
+            self.recheck_flows()
+
+    def start(self) -> None:
+        """Refuse to run without a policy."""
+        if self._ruleset is None:
+            raise PluginError(self.name, "no policy was loaded")
+        self._started = True
+        self._report_policy(self._ruleset)
+
+    def flow_opened(self, flow: Flow) -> Opening:
+        """Judge a flow by its first packet."""
+        packet = flow.packet
+        if packet is not None and not self._limiter.take(packet.source, self.now):
+            self.count(f"hits.{LIMIT}")
+            return _LIMITED
+        protocol = protocol_number(flow.protocol)
+        if protocol in (ICMP, ICMPV6):
+            return IcmpHandler()
+        if protocol != TCP:
+            return self._open_without_handshake(flow)
+        judgement = self._judge(flow, by_client=True)
+        if flow.midstream and self.matcher.midstream is not None:
+            judgement = self.matcher.midstream
+        self.report(flow, judgement.verdict, log=judgement.log)
+        return judgement.verdict
+
+    def recheck(self, flow: Flow, handler: FlowHandler[Any] | None) -> Opening:
+        """Judge a live flow by a new policy."""
+        if isinstance(handler, IcmpHandler):
+            handler.forget(self)
+            return None
+        judgement = self._judge(flow, by_client=not _server_opened(handler))
+        if judgement.allowed or (isinstance(handler, GateHandler) and not handler.opened):
+            return None
+        self.report(flow, judgement.verdict, log=judgement.log)
+        return judgement.verdict
+
+    @property
+    def matcher(self) -> Matcher:
+        """The policy in force."""
+        if self._matcher is None:
+            raise PluginError(self.name, "no policy was loaded")
+        return self._matcher
+
+    def judge_sender(self, flow: Flow, *, by_client: bool) -> Judgement:
+        """What the policy says if this end opens the flow, in which nothing says who did."""
+        judgement = self._judge(flow, by_client=by_client)
+        if (
+            judgement.verdict == Verdict.REJECT
+            and self._judge(flow, by_client=not by_client).allowed
+        ):
+            # To reject is to refuse both ends for good, and the other end may still open it.
+            verdict = Verdict.DROP.because(judgement.verdict.reason, rule=judgement.verdict.rule)
+            return Judgement(verdict, judgement.log)
+        return judgement
+
+    def report(self, flow: Flow, verdict: Verdict, *, log: bool, by_client: bool = True) -> None:
+        """Count a decision, and report it if it is to be."""
+        self.count(f"hits.{verdict.rule}")
+        if self.config.log == "all" or (log and self.config.log == "rules"):
+            action = verdict.name if verdict.terminal else "allow"
+            event = FirewallVerdict(
+                action=action, reason=verdict.reason, rule=verdict.rule, sender_is_client=by_client
+            )
+            self.emit(event, flow)
+
+    def _judge(self, flow: Flow, *, by_client: bool) -> Judgement:
+        protocol = protocol_number(flow.protocol)
+        if by_client:
+            return self.matcher.judge(protocol, flow.client_ip, flow.server_ip, flow.server_port)
+        return self.matcher.judge(protocol, flow.server_ip, flow.client_ip, flow.client_port)
+
+    def _open_without_handshake(self, flow: Flow) -> Opening:
+        judgement = self.judge_sender(flow, by_client=True)
+        self.report(flow, judgement.verdict, log=judgement.log)
+        if judgement.allowed or judgement.verdict == Verdict.REJECT:
+            return judgement.verdict
+        return GateHandler(_last=judgement.verdict)
+
+    def _report_policy(self, ruleset: Ruleset) -> None:
+        event = PolicyLoaded(rules=len(ruleset.rules), warnings=list(ruleset.warnings))
+        self.emit(event)
+
+
+class GateHandler(FlowHandler["Firewall"]):
+    """A flow that its first sender may not open, in a protocol where either end could.
+
+    Nothing on the wire tells an answer from a first message, so each end is judged as the opener
+    of what it sends. A blocked stranger who keeps sending thus cannot keep the inside from opening
+    the same flow (IKE 500 to 500, say), nor can a reload come too late for one who keeps trying.
+    """
+
+    opened: bool = False
+    server_opened: bool = False
+    _last: Verdict | None = None
+
+    def packet(self, packet: Packet) -> Outcome:
+        """Drop until one comes from an end that may open the flow."""
+        firewall, flow = self.plugin, self.flow
+        judgement = firewall.judge_sender(flow, by_client=packet.to_server)
+        verdict = judgement.verdict
+        if not _same(verdict, self._last):
+            self._last = verdict
+            firewall.report(flow, verdict, log=judgement.log, by_client=packet.to_server)
+        if judgement.allowed:
+            self.opened, self.server_opened = True, not packet.to_server
+            return verdict
+        if verdict == Verdict.REJECT:
+            return verdict
+        return Verdict.DROP.because(verdict.reason, rule=verdict.rule)
+
+
+class IcmpHandler(FlowHandler["Firewall"]):
+    """All ICMP between two addresses is one flow, so every message in it is judged by itself.
+
+    Queries (echo) by the rules, with their sender as the opener; answers if the other end asked;
+    errors if the flow that they quote is allowed. Nothing here blocks the flow as a whole: the
+    errors that path MTU discovery lives on would be lost with it.
+    """
+
+    client_asked: bool = False
+    server_asked: bool = False
+    _reported: dict[tuple[bool, str], Verdict] = msgspec.field(default_factory=dict)
+
+    def packet(self, packet: Packet) -> Outcome:
+        """Judge one message."""
+        flow = self.flow
+        kind = kind_of(protocol_number(flow.protocol), packet.icmp_type)
+        log = False
+        if kind is Kind.QUERY:
+            judgement = self.plugin.judge_sender(flow, by_client=packet.to_server)
+            verdict, log = judgement.verdict, judgement.log
+            if judgement.allowed and packet.to_server:
+                self.client_asked = True
+            elif judgement.allowed:
+                self.server_asked = True
+        elif kind is Kind.ANSWER:
+            asked = self.server_asked if packet.to_server else self.client_asked
+            verdict = _ANSWER if asked else _UNASKED
+        elif kind is Kind.ERROR:
+            verdict = _ERROR if self._is_related(packet) else _UNRELATED
+        else:
+            verdict = _LOCAL
+        if not _same(verdict, self._reported.get((packet.to_server, kind.value))):
+            self._reported[packet.to_server, kind.value] = verdict
+            self.plugin.report(flow, verdict, log=log, by_client=packet.to_server)
+        if verdict.terminal:
+            return Verdict.DROP.because(verdict.reason, rule=verdict.rule)
+        return None
+
+    def forget(self, firewall: Firewall) -> None:
+        """The policy changed: answers pass only to an end that may still ask."""
+        flow = self.flow
+        self.client_asked &= firewall.judge_sender(flow, by_client=True).allowed
+        self.server_asked &= firewall.judge_sender(flow, by_client=False).allowed
+
+    def _is_related(self, packet: Packet) -> bool:
+        """Whether the error quotes a packet that its receiver sent in a flow that is allowed."""
+        related = packet.related
+        if related is None or packet.destination not in (related.client_ip, related.server_ip):
+            return False
+        if related.protocol in ("icmp", "icmpv6"):  # its flow says nothing: it carries all sorts
+            by_client = packet.destination == related.client_ip
+            return self.plugin.judge_sender(related, by_client=by_client).allowed
+        return not related.verdict.terminal
+
+
+def _same(one: Verdict, other: Verdict | None) -> bool:
+    return other is not None and (one.action, one.rule) == (other.action, other.rule)
+
+
+def _server_opened(handler: FlowHandler[Any] | None) -> bool:
+    return isinstance(handler, GateHandler) and handler.server_opened
