@@ -64,7 +64,8 @@ def test_everything_in_a_rule() -> None:
 
 def test_what_a_rule_leaves_out_does_not_matter() -> None:
     (rule,) = parse(RULE).rules
-    assert rule.zones is rule.sources is rule.destinations is rule.protocols is rule.ports is None
+    fields = (rule.zones, rule.sources, rule.destinations, rule.protocols, rule.ports)
+    assert fields == (None, None, None, None, None)
     assert rule.opened_by == "any"
     assert rule.reason == "everything is allowed"
 
