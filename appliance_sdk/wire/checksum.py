@@ -1,0 +1,39 @@
+"""The Internet checksum, computed whole or updated in place."""
+
+from __future__ import annotations
+
+
+def checksum(data: bytes | bytearray | memoryview) -> int:
+    """The 16-bit Internet checksum of `data` (RFC 1071); 0 over data that includes a right one."""
+    data = bytes(data)
+    if len(data) & 1:
+        data += b"\0"
+    # 2^16 = 1 (mod 0xffff), so the one's complement sum is the number modulo 0xffff, where the sum
+    # of anything but zeros is never 0.
+    number = int.from_bytes(data, "big")
+    total = number % 0xFFFF or (0xFFFF if number else 0)
+    return ~total & 0xFFFF
+
+
+def update_checksum(old: int, before: bytes, after: bytes) -> int:
+    """The checksum after `before` was replaced by `after` at an even offset (RFC 1624 eqn. 3)."""
+    total = (~old & 0xFFFF) + (~_sum(before) & 0xFFFF) + _sum(after)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def transport_checksum(
+    source: bytes, destination: bytes, protocol: int, segment: bytes | bytearray | memoryview
+) -> int:
+    """The checksum of a TCP, UDP or ICMPv6 segment with its pseudo-header (RFC 9293 §3.1, 8200 §8.1).
+
+    0 if the segment holds a right checksum already.
+    """
+    length = len(segment)
+    pseudo = source + destination + length.to_bytes(4, "big") + bytes((0, 0, 0, protocol))
+    return checksum(pseudo + bytes(segment))
+
+
+def _sum(data: bytes) -> int:
+    return ~checksum(data) & 0xFFFF
