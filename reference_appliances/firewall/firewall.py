@@ -32,6 +32,9 @@ from reference_appliances.firewall.ruleset import (
     protocol_number,
 )
 
+_RESTORED_BY_S = 1.0
+"""Seconds after the start by which flows of the last run are back in the table."""
+
 _LIMITED = Verdict.DROP.because("this source opens flows too fast", rule=LIMIT)
 _UNASKED = Verdict.DROP.because("an answer nobody asked for", rule=RELATED)
 _UNRELATED = Verdict.DROP.because("an error about no allowed flow", rule=RELATED)
@@ -86,6 +89,11 @@ class Firewall(Appliance):
             raise PluginError(self.name, "no policy was loaded")
         self._started = True
         self._report_policy(self._ruleset)
+        self.wake(_RESTORED_BY_S)
+
+    def woken(self) -> None:
+        """Flows were restored after `start`; the policy may have changed while we were down."""
+        self.recheck_flows()
 
     def flow_opened(self, flow: Flow) -> Opening:
         """Judge a flow by its first packet."""
@@ -176,6 +184,8 @@ class GateHandler(FlowHandler["Firewall"]):
 
     def packet(self, packet: Packet) -> Outcome:
         """Drop until one comes from an end that may open the flow."""
+        if self.opened:  # restored after a restart
+            return Verdict.DONE
         firewall, flow = self.plugin, self.flow
         judgement = firewall.judge_sender(flow, by_client=packet.to_server)
         verdict = judgement.verdict

@@ -409,6 +409,30 @@ class TestReload:
         assert bench.tcp(HOME, PEER, 443).client_sends(b"hello")
 
 
+class TestRestart:
+    def test_flows_live_on(self, bench: Bench) -> None:
+        web = bench.tcp(HOME, PEER, 443)
+        inward = build_udp(packed(PEER), packed(HOME), 500, 500, payload=b"stranger")
+        outward = build_udp(packed(HOME), packed(PEER), 500, 500, payload=b"home")
+        bench.send(inward)
+        bench.send(outward)
+        bench.send(echo(HOME, PEER))
+        bench.restart()
+        bench.advance(2)
+        assert web.server_sends(b"still here")
+        assert bench.send(inward) == [inward]
+        answer = echo(PEER, HOME, reply=True)
+        assert bench.send(answer) == [answer]
+
+    def test_a_policy_changed_meanwhile_counts(self, bench: Bench, policy: Path) -> None:
+        web = bench.tcp(HOME, PEER, 443)
+        policy.write_text(POLICY.replace("[80, 443]", "80"))
+        bench.restart()
+        bench.advance(2)
+        assert not web.server_sends(b"still here")
+        assert web.verdict == Verdict.BLOCK
+
+
 class TestZones:
     def test_rules_of_another_zone_do_not_count(self, tmp_path: Path) -> None:
         path = tmp_path / "policy.toml"
