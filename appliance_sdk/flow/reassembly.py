@@ -1,0 +1,336 @@
+"""One direction of a TCP stream, put in order for inspection without holding a packet back.
+
+An out-of-order segment is copied and forwarded at once. Its bytes are shown when the segment that
+was missing arrives, and blocking that one keeps the receiver's application from ever reading them.
+Bytes that contradict what was shown or copied before are refused: what leaves is what was judged.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from enum import IntEnum
+from typing import NamedTuple
+
+import msgspec
+
+_MASK = 0xFFFFFFFF
+_HALF = 0x80000000
+_FAR = 1 << 30
+"""The largest window that TCP can announce (RFC 7323 §2.3)."""
+
+
+class StreamLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of one direction of one flow."""
+
+    pending_bytes: int = 1024 * 1024
+    """Copied out-of-order bytes: a large receive window with one segment missing."""
+    pending_segments: int = 1024
+    """Copied segments: bounds the work that tiny ones can make."""
+    retained_bytes: int = 1024 * 1024
+    """Shown bytes that are not acknowledged yet, kept to compare with what is sent again."""
+
+
+class Budget:
+    """Bytes that all streams together may keep."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+
+    def take(self, n: int) -> bool:
+        """Claim `n` bytes; False if they are not to be had."""
+        if self.used + n > self.total:
+            return False
+        self.used += n
+        return True
+
+    def give(self, n: int) -> None:
+        """Return `n` bytes."""
+        self.used -= n
+
+
+class Status(IntEnum):
+    """What became of a segment."""
+
+    DELIVER = 0
+    """It brought bytes that can be shown."""
+    COPIED = 1
+    """It lies beyond a missing one; forward it."""
+    REPEAT = 2
+    """It brought nothing new, and nothing else than before."""
+    CONFLICT = 3
+    """It contradicts what was shown or copied; drop it."""
+    FULL = 4
+    """There is no room to remember it; drop it, the sender repeats it."""
+    OUT_OF_ORDER = 5
+    """It lies beyond a missing one in a stream that is edited; drop it."""
+
+
+class Push(NamedTuple):
+    """The answer to a segment: `fresh` bytes to show, at `offset` in the stream, after `gap` lost.
+
+    `overlap` is how many leading bytes of the segment had been shown before.
+    """
+
+    status: Status
+    fresh: bytes = b""
+    offset: int = 0
+    overlap: int = 0
+    gap: int = 0
+
+
+class StreamBuffer:
+    """One direction. Positions count from the byte whose sequence number is `next_seq`.
+
+    `ordered`: refuse out-of-order segments, for handlers that edit. `lookback`: how many shown
+    bytes `lookback()` may be asked for.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_base",
+        "_budget",
+        "_fresh",
+        "_gap",
+        "_kept",
+        "_limits",
+        "_lookback",
+        "_next",
+        "_ordered",
+        "_pending",
+        "_pending_bytes",
+        "_sent",
+        "_taken",
+    )
+
+    def __init__(
+        self,
+        next_seq: int,
+        limits: StreamLimits,
+        budget: Budget,
+        *,
+        ordered: bool = False,
+        lookback: int = 0,
+    ) -> None:
+        self._base = next_seq
+        self._limits = limits
+        self._budget = budget
+        self._ordered = ordered
+        self._lookback = lookback
+        self._next = 0
+        self._acked = -1
+        self._gap = 0
+        self._fresh = 0
+        self._kept = bytearray()
+        self._sent: bytearray | None = None
+        self._pending: list[tuple[int, bytes]] = []
+        self._pending_bytes = 0
+        self._taken = 0
+
+    def push(self, seq: int, payload: bytes) -> Push:
+        """A segment's sequence number (of its first payload byte) and payload."""
+        self._fresh = 0
+        self._trim()
+        at = self._position(seq)
+        end = at + len(payload)
+        overlap = min(max(self._next - at, 0), len(payload))
+        if overlap and not self._repeats(at, payload[:overlap]):
+            return Push(Status.CONFLICT)
+        if overlap == len(payload):
+            return Push(Status.REPEAT, overlap=overlap)
+        fresh = payload[overlap:]
+        if not self._agrees_with_pending(max(at, self._next), fresh):
+            return Push(Status.CONFLICT)
+        if at > self._next:
+            if self._ordered:
+                return Push(Status.OUT_OF_ORDER)
+            return self._copy(at, end, payload)
+        if not self._room_for(len(fresh)):
+            return Push(Status.FULL)
+        offset = self._next
+        self._show(fresh)
+        fresh += self._show_pending()
+        self._fresh = len(fresh)
+        gap, self._gap = self._gap, 0
+        return Push(Status.DELIVER, fresh, offset, overlap, gap)
+
+    def acknowledge(self, ack: int) -> int:
+        """The receiver has everything before `ack`. Returns how many bytes were lost to inspection.
+
+        If the receiver has bytes that never came by here, nothing can be done about them: the
+        stream goes on behind them, and `take_pending` has what was copied from there.
+        """
+        position = self._position(ack)
+        if position > self._next + _FAR or position <= self._acked:
+            return 0
+        self._acked = position
+        if position <= self._next:
+            return 0
+        first = self._pending[0][0] if self._pending else position
+        lost = min(first, position) - self._next
+        self._next += lost
+        self._gap += lost
+        self._forget_kept(len(self._kept))
+        return lost
+
+    def take_pending(self) -> Push:
+        """The copied bytes that are next now, after `acknowledge` has jumped a gap."""
+        offset = self._next
+        fresh = self._show_pending()
+        self._fresh = len(fresh)
+        if not fresh:
+            return Push(Status.REPEAT, offset=offset)
+        gap, self._gap = self._gap, 0
+        return Push(Status.DELIVER, fresh, offset, 0, gap)
+
+    def lookback(self, n: int) -> bytes:
+        """The last `n` bytes, or as many as there are, that were shown before the fresh ones."""
+        end = len(self._kept) - self._fresh
+        return bytes(self._kept[max(0, end - n) : end])
+
+    def edited(self, offset: int, data: bytes) -> None:
+        """What was sent instead of the shown bytes from `offset` on: the same length."""
+        if self._sent is None:
+            if not self._budget.take(len(self._kept)):
+                return
+            self._taken += len(self._kept)
+            self._sent = bytearray(self._kept)
+        at = offset - (self._next - len(self._kept))
+        self._sent[at : at + len(data)] = data
+
+    def replacement(self, seq: int, payload: bytes) -> bytes | None:
+        """What to send for a segment that repeats edited bytes; None if it can go as it is."""
+        if self._sent is None:
+            return None
+        at = self._position(seq)
+        low = self._next - self._fresh - (len(self._kept) - self._fresh)
+        start, end = max(at, low), min(at + len(payload), self._next - self._fresh)
+        if start >= end:
+            return None
+        known = bytes(self._sent[start - low : end - low])
+        new = payload[: start - at] + known + payload[end - at :]
+        return None if new == payload else new
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._budget.give(self._taken)
+        self._taken = 0
+        self._kept = bytearray()
+        self._sent = None
+        self._pending = []
+        self._pending_bytes = self._fresh = 0
+
+    def _position(self, seq: int) -> int:
+        """The stream position of a sequence number, near the next one (RFC 9293 §3.4)."""
+        delta = (seq - self._base - self._next) & _MASK
+        return self._next + (delta - (1 << 32) if delta >= _HALF else delta)
+
+    def _repeats(self, at: int, old: bytes) -> bool:
+        """Whether bytes that were shown before are the same now.
+
+        What the receiver has acknowledged it ignores, whatever it is: keep-alives repeat one byte
+        of rubbish (RFC 1122 §4.2.3.6). What is older than memory and not acknowledged can only be
+        believed where acknowledgments do not come by here.
+        """
+        low = self._next - len(self._kept)
+        start = max(at, self._acked)
+        end = at + len(old)
+        if start >= end:
+            return True
+        if start < low:
+            if self._acked >= 0:
+                return False
+            start = low
+        return end <= start or self._kept[start - low : end - low] == old[start - at :]
+
+    def _agrees_with_pending(self, at: int, data: bytes) -> bool:
+        end = at + len(data)
+        for start, copied in self._pending:
+            if start >= end:
+                break
+            low, high = max(at, start), min(end, start + len(copied))
+            if low < high and data[low - at : high - at] != copied[low - start : high - start]:
+                return False
+        return True
+
+    def _copy(self, at: int, end: int, payload: bytes) -> Push:
+        """Remember the parts of an out-of-order segment that are not remembered yet."""
+        limits = self._limits
+        parts = []
+        for start, copied in [*self._pending, (end, b"")]:
+            if at >= end:
+                break
+            if start + len(copied) <= at:
+                continue
+            if start > at:
+                stop = min(start, end)
+                parts.append((at, payload[at - end : stop - end] if stop < end else payload[at - end :]))
+            at = max(at, start + len(copied))
+        size = sum(len(data) for _, data in parts)
+        if (
+            end > self._next + _FAR
+            or self._pending_bytes + size > limits.pending_bytes
+            or len(self._pending) + len(parts) > limits.pending_segments
+            or not self._budget.take(size)
+        ):
+            return Push(Status.FULL)
+        self._taken += size
+        self._pending_bytes += size
+        for part in parts:
+            self._pending.insert(bisect_right(self._pending, part), part)
+        return Push(Status.COPIED)
+
+    def _show(self, data: bytes) -> None:
+        self._kept += data
+        if self._sent is not None:
+            self._sent += data
+        self._next += len(data)
+
+    def _show_pending(self) -> bytes:
+        """Move what follows without a hole from the copies to the shown bytes."""
+        shown = bytearray()
+        used = 0
+        for start, copied in self._pending:
+            if start > self._next:
+                break
+            used += 1
+            self._pending_bytes -= len(copied)
+            new = copied[self._next - start :]
+            spare = len(copied) - len(new)
+            self._budget.give(spare)
+            self._taken -= spare
+            self._show(new)
+            shown += new
+        del self._pending[:used]
+        return bytes(shown)
+
+    def _room_for(self, n: int) -> bool:
+        waiting = self._next - max(self._acked, 0)
+        if self._acked >= 0 and waiting + n > self._limits.retained_bytes:
+            return False
+        need = n if self._sent is None else 2 * n
+        if not self._budget.take(need):
+            return False
+        self._taken += need
+        return True
+
+    def _trim(self) -> None:
+        """Forget shown bytes that are neither look-back nor waiting for an acknowledgment."""
+        low = self._next - self._lookback
+        if self._acked >= 0:
+            low = min(low, self._acked)
+        else:
+            low = min(low, self._next - self._limits.retained_bytes)
+        self._forget_kept(low - (self._next - len(self._kept)))
+
+    def _forget_kept(self, n: int) -> None:
+        n = min(n, len(self._kept))
+        if n <= 0:
+            return
+        del self._kept[:n]
+        freed = n
+        if self._sent is not None:
+            del self._sent[:n]
+            freed += n
+        self._budget.give(freed)
+        self._taken -= freed

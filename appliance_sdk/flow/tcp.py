@@ -1,0 +1,201 @@
+"""TCP as a bystander follows it: handshake, next numbers, and the end of a connection."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from appliance_sdk.wire.packet import ACK, FIN, RST, SYN
+
+_MASK = 0xFFFFFFFF
+_HALF = 0x80000000
+_MAX_WINDOW = 1 << 20
+"""How far a number may lie from the expected one and still be plausible; covers scaled windows."""
+
+
+class TcpState(IntEnum):
+    """How far a connection is."""
+
+    NEW = 0
+    SYN_SENT = 1
+    SYN_RECEIVED = 2
+    ESTABLISHED = 3
+    CLOSING = 4
+    CLOSED = 5
+
+
+class TcpTracker:
+    """One connection, told of every packet that was forwarded.
+
+    For each direction (`_s` to the server, `_c` to the client): `next`, the number after the
+    highest byte forwarded; `acked`, the highest acknowledgment from the end that receives it;
+    `fin`, the number after its FIN. -1 where nothing is known.
+    """
+
+    __slots__ = (
+        "_acked_c",
+        "_acked_s",
+        "_fin_c",
+        "_fin_s",
+        "_next_c",
+        "_next_s",
+        "end_reason",
+        "opening_seq",
+        "state",
+    )
+
+    def __init__(self, midstream: bool) -> None:
+        self.state = TcpState.ESTABLISHED if midstream else TcpState.NEW
+        self.end_reason = ""
+        """"fin" or "rst" once the connection is over."""
+        self.opening_seq = -1
+        """The number of the SYN that opened the connection, -1 if it was not seen."""
+        self._next_s = self._next_c = -1
+        self._acked_s = self._acked_c = -1
+        self._fin_s = self._fin_c = -1
+
+    @property
+    def established(self) -> bool:
+        """The handshake is complete, or was taken for complete."""
+        return self.state >= TcpState.ESTABLISHED
+
+    @property
+    def closed(self) -> bool:
+        """Both FINs were acknowledged, or a RST ended the connection."""
+        return self.state == TcpState.CLOSED
+
+    @property
+    def half_open(self) -> bool:
+        """The handshake is not complete."""
+        return self.state < TcpState.ESTABLISHED
+
+    def known(self, to_server: bool) -> bool:
+        """Whether `next_seq` of that direction means something."""
+        return (self._next_s if to_server else self._next_c) >= 0
+
+    def next_seq(self, to_server: bool) -> int:
+        """The sequence number that the receiver of that direction expects next; 0 if not known."""
+        return max(0, self._next_s if to_server else self._next_c)
+
+    def acked(self, to_server: bool) -> int | None:
+        """The highest acknowledgment that the receiver of that direction has sent."""
+        value = self._acked_s if to_server else self._acked_c
+        return value if value >= 0 else None
+
+    def starts_new_connection(self, flags: int, seq: int) -> bool:
+        """A SYN alone with another number than the one that opened this connection."""
+        return flags & (SYN | ACK | RST | FIN) == SYN and seq != self.opening_seq
+
+    def advance(
+        self, to_server: bool, flags: int, seq: int, ack: int, payload_length: int, window: int
+    ) -> None:
+        """A packet was forwarded."""
+        if flags & (SYN | FIN | RST) or self.state < TcpState.ESTABLISHED:
+            self._control(to_server, flags, seq, ack, payload_length)
+            return
+        end = seq + payload_length & _MASK
+        if to_server:
+            expected = self._next_s
+            if expected < 0 or 0 < (end - expected & _MASK) <= _MAX_WINDOW:
+                self._next_s = end
+            if flags & ACK:
+                known = self._acked_c
+                if known < 0 or 0 < (ack - known & _MASK) <= _MAX_WINDOW:
+                    self._acked_c = ack
+                if self._next_c < 0:
+                    self._next_c = ack
+        else:
+            expected = self._next_c
+            if expected < 0 or 0 < (end - expected & _MASK) <= _MAX_WINDOW:
+                self._next_c = end
+            if flags & ACK:
+                known = self._acked_s
+                if known < 0 or 0 < (ack - known & _MASK) <= _MAX_WINDOW:
+                    self._acked_s = ack
+                if self._next_s < 0:
+                    self._next_s = ack
+        if self.state == TcpState.CLOSING:
+            self._maybe_closed()
+
+    def _control(self, to_server: bool, flags: int, seq: int, ack: int, length: int) -> None:
+        if flags & RST:
+            if self._plausible_reset(to_server, flags, seq, ack):
+                self.state = TcpState.CLOSED
+                self.end_reason = "rst"
+            return
+        if self.state == TcpState.CLOSED:
+            return
+        end = seq + length + bool(flags & SYN) + bool(flags & FIN) & _MASK
+        if flags & SYN:
+            if self.state >= TcpState.ESTABLISHED and self.known(to_server):
+                return  # RFC 5961 §4: a SYN changes nothing here, the end challenges it
+            self._set_next(to_server, end)
+            if flags & ACK:
+                self._set_acked(not to_server, ack)
+            if not flags & ACK and self.state in (TcpState.NEW, TcpState.SYN_SENT) and to_server:
+                self.state = TcpState.SYN_SENT
+                self.opening_seq = seq
+            elif self.state < TcpState.SYN_RECEIVED:
+                self.state = TcpState.SYN_RECEIVED
+            return
+        next_seq = self._next_s if to_server else self._next_c
+        if next_seq < 0 or (end - next_seq & _MASK) <= _MAX_WINDOW:
+            self._set_next(to_server, end)
+        if flags & ACK:
+            self._set_acked(not to_server, ack)
+            if self.state == TcpState.SYN_RECEIVED and self._handshake_complete():
+                self.state = TcpState.ESTABLISHED
+        if flags & FIN and (next_seq < 0 or (end - next_seq & _MASK) <= _MAX_WINDOW):
+            if to_server:
+                self._fin_s = end
+            else:
+                self._fin_c = end
+            if self.state >= TcpState.ESTABLISHED:
+                self.state = TcpState.CLOSING
+        if self.state == TcpState.CLOSING:
+            self._maybe_closed()
+
+    def _set_next(self, to_server: bool, value: int) -> None:
+        if to_server:
+            self._next_s = value
+        else:
+            self._next_c = value
+
+    def _set_acked(self, to_server: bool, ack: int) -> None:
+        """The end that receives direction `to_server` has acknowledged up to `ack`."""
+        if to_server:
+            self._acked_s = ack
+            if self._next_s < 0:
+                self._next_s = ack
+        else:
+            self._acked_c = ack
+            if self._next_c < 0:
+                self._next_c = ack
+
+    def _handshake_complete(self) -> bool:
+        return self._acked_s >= 0 and self._acked_c >= 0
+
+    def _plausible_reset(self, to_server: bool, flags: int, seq: int, ack: int) -> bool:
+        """Whether the receiver would believe it (RFC 9293 §3.10.7.4): the number is in its window.
+
+        In answer to a SYN a RST counts by what it acknowledges (§3.10.7.3). The real window is not
+        known to a bystander who does not follow the scaling; one that is too wide only lets a
+        forgery end our record early, and the flow's next packet is then met in its middle.
+        """
+        if self.state == TcpState.SYN_SENT and not to_server:
+            return bool(flags & ACK) and ack == self._next_s
+        expected = self._next_s if to_server else self._next_c
+        if expected < 0:
+            return True
+        acked = self._acked_s if to_server else self._acked_c
+        low = acked if acked >= 0 else expected
+        return (seq - low & _MASK) <= _MAX_WINDOW or (low - seq & _MASK) <= 1
+
+    def _maybe_closed(self) -> None:
+        """Both ends have sent a FIN and both were acknowledged (RFC 9293 §3.6)."""
+        if self._fin_s < 0 or self._fin_c < 0:
+            return
+        if (self._acked_s - self._fin_s & _MASK) < _HALF and (
+            self._acked_c - self._fin_c & _MASK
+        ) < _HALF:
+            self.state = TcpState.CLOSED
+            self.end_reason = "fin"
