@@ -72,7 +72,7 @@ def save_flow(flow: Flow, now: float) -> bytes:
 def restore_flow(engine: Engine, data: bytes) -> bool:
     """Put a saved flow into the table with its handlers; False if the record does not fit."""
     try:
-        plain = msgpack.unpackb(data, max_buffer_size=1 << 24)
+        plain = msgpack.unpackb(data)
         record = msgspec.convert(plain, FlowRecord, strict=True)
         zone = engine.pipeline.endpoints.get(record.key[0], engine.pipeline.default)
         seats = {seat.name: seat for seat in zone.seats}
