@@ -18,6 +18,12 @@ from reference_appliances.firewall.ruleset import Ruleset
 _COLOURS = {"allow": "green", "block": "red", "reject": "magenta", "drop": "yellow"}
 
 
+class _Refused(click.ClickException):
+    """What was given cannot be used."""
+
+    exit_code = 2
+
+
 @click.group()
 def firewall() -> None:
     """The reference firewall: try a policy on flows or on a capture."""
@@ -40,7 +46,7 @@ def test_command(policy: Path, flows: Sequence[str], zone: str, midstream: bool)
         ruleset = read_policy(policy)
         probes = [parse_probe(text) for text in flows]
     except ConfigError as error:
-        raise _refused(error) from error
+        raise _Refused(str(error)) from error
     _warn(ruleset)
     matcher = Matcher(ruleset, zone)
     rows = [("verdict", "flow", "rule", "reason")]
@@ -64,9 +70,3 @@ def _coloured(padded: str, cell: str) -> str:
 def _warn(ruleset: Ruleset) -> None:
     for warning in ruleset.warnings:
         click.echo(f"warning: {warning}", err=True)
-
-
-def _refused(error: Exception) -> click.ClickException:
-    refused = click.ClickException(str(error))
-    refused.exit_code = 2
-    return refused

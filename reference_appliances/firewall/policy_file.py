@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
@@ -25,8 +25,7 @@ from reference_appliances.firewall.ruleset import (
 )
 from reference_appliances.firewall.shadow import warnings_about
 
-T = TypeVar("T")
-Ranges = tuple[tuple[int, int], ...]
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
 _SET_NAME = re.compile(r"[A-Za-z_][\w-]*\Z")
 _RULE_NAME = re.compile(r"[\w][\w .-]{0,63}\Z")
 _PORT_RANGE = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})\Z")
@@ -126,7 +125,7 @@ class _Reader:
             raise self._error(
                 "only tcp and udp have ports", f"{key}.port", 'say protocol = ["tcp", "udp"]'
             )
-        zones = _listed(text.zone)
+        zones = _texts(text.zone)
         for field in ("zone", "source", "destination", "protocol", "port"):
             if field in raw and raw[field] in ([], ""):
                 hint = "leave the key out to match everything"
@@ -148,7 +147,7 @@ class _Reader:
         self, given: str | tuple[str, ...], key: str, *, sets: bool = True
     ) -> tuple[str, ...]:
         found: dict[str, None] = {}
-        for index, item in enumerate(_listed(given)):
+        for index, item in enumerate(_texts(given)):
             where = key if isinstance(given, str) else f"{key}[{index}]"
             if sets and item in self.sets:
                 found.update(dict.fromkeys(self.sets[item]))
@@ -173,7 +172,7 @@ class _Reader:
         self, given: int | str | tuple[int | str, ...], key: str, *, sets: bool = True
     ) -> Ranges:
         found: list[tuple[int, int]] = []
-        for index, item in enumerate(_listed(given)):
+        for index, item in enumerate(_items(given)):
             where = f"{key}[{index}]" if isinstance(given, tuple) else key
             if isinstance(item, str) and sets and item in self.ports:
                 found.extend(self.ports[item])
@@ -203,7 +202,7 @@ class _Reader:
         self, given: int | str | tuple[int | str, ...], key: str
     ) -> tuple[int, ...] | None:
         found: dict[int, None] = {}
-        for index, item in enumerate(_listed(given)):
+        for index, item in enumerate(_items(given)):
             where = f"{key}[{index}]" if isinstance(given, tuple) else key
             if item == "any":
                 return None
@@ -240,9 +239,14 @@ class _Reader:
         return ConfigError(message, path=self.path, key=key, hint=hint)
 
 
-def _listed(given: T | tuple[T, ...]) -> tuple[T, ...]:
+def _texts(given: str | tuple[str, ...]) -> tuple[str, ...]:
     """A list as written, or the one item written without brackets."""
-    return cast("tuple[T, ...]", given) if isinstance(given, tuple) else (given,)
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _items(given: int | str | tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The same where numbers may stand too."""
+    return given if isinstance(given, tuple) else (given,)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> Ranges:
