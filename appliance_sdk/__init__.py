@@ -1,1 +1,67 @@
-"""Write security appliances for AWS Gateway Load Balancer in Python."""
+"""Write security appliances for AWS Gateway Load Balancer in Python.
+
+An appliance is a subclass of `Appliance`, plugins are subclasses of `Plugin`; their methods are the
+hooks. `appliance_sdk.testing.Bench` tries them without a socket.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from appliance_sdk.errors import ApplianceError, ConfigError, MalformedPacket, PluginError
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.chunk import Chunk
+from appliance_sdk.plugin.cidr import CidrSet
+from appliance_sdk.plugin.config import PluginConfig, decode_config, near_miss, read_toml
+from appliance_sdk.plugin.events import Alert, Anomaly, Dropped, Event, FlowEnded, FlowInfo
+from appliance_sdk.plugin.flow import Flow, Stats
+from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
+from appliance_sdk.plugin.hookspecs import hookimpl
+from appliance_sdk.plugin.packet import Packet, Tcp
+from appliance_sdk.plugin.sink import Sink
+from appliance_sdk.plugin.verdict import Action, Policy, Verdict
+
+if TYPE_CHECKING:
+    from appliance_sdk.server.appliance import Appliance
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Action",
+    "Alert",
+    "Anomaly",
+    "Appliance",
+    "ApplianceError",
+    "Chunk",
+    "CidrSet",
+    "ConfigError",
+    "Dropped",
+    "Event",
+    "Flow",
+    "FlowEnded",
+    "FlowHandler",
+    "FlowInfo",
+    "MalformedPacket",
+    "Opening",
+    "Outcome",
+    "Packet",
+    "Plugin",
+    "PluginConfig",
+    "PluginError",
+    "Policy",
+    "Sink",
+    "Stats",
+    "Tcp",
+    "Verdict",
+    "decode_config",
+    "hookimpl",
+    "near_miss",
+    "read_toml",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Appliance brings the server and the command line with it: loaded when it is asked for.
+    if name == "Appliance":
+        from appliance_sdk.server.appliance import Appliance
+
+        return Appliance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

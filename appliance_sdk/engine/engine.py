@@ -230,9 +230,7 @@ class Engine:
             self._anomalies["packet", error.reason] += 1
             return self._drop(error.reason)
 
-    def _receive_any(
-        self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes
-    ) -> int:
+    def _receive_any(self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes) -> int:
         """Any header, any packet: what the fast path did not take. Raises MalformedPacket."""
         geneve = parse_geneve(buffer, start, end, strict=self.settings.strict)
         inner = start + geneve.length
@@ -277,7 +275,8 @@ class Engine:
         verdict, seat = self.lifecycle.ask(flow, packet)
         self._release(flow, packet)
         if verdict is not None and verdict.action is Action.DROP:
-            return self._dropped(flow, verdict, seat, buffer, start, headers, to_server)
+            name = seat.name if seat else ""
+            return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
         self.lifecycle.admit(flow)
         if verdict is not None:
             self.lifecycle.decide(flow, verdict, seat)
@@ -326,7 +325,8 @@ class Engine:
             if verdict is not None:
                 if verdict.action is not Action.DROP:
                     self.lifecycle.decide(flow, verdict, seat)
-                return self._dropped(flow, verdict, seat, buffer, start, headers, to_server)
+                name = seat.name if seat else ""
+                return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
             if flow.mode == BLOCKED:  # a handler called flow.set()
                 return self._refuse(flow, buffer, start, headers, to_server)
         tcp = flow.tcp
@@ -342,9 +342,7 @@ class Engine:
         self.outbox.append((peer, local, bytes(whole[datagram:inner]) + edited))
         return REPLACED
 
-    def _ask_handlers(
-        self, flow: Flow, packet: Packet
-    ) -> tuple[Verdict | None, Seat | None, str]:
+    def _ask_handlers(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None, str]:
         """The first terminal verdict, or the reason for which the stream refuses the packet."""
         for seat, hook in flow._on_packet:
             self.guard.calling = seat
@@ -392,9 +390,7 @@ class Engine:
         if fragment.whole is None:
             return FORWARD
         whole = fragment.whole
-        judged = self._judge(
-            flow, to_server, whole, 0, len(whole), None, (*place[:2], whole, 0, 0)
-        )
+        judged = self._judge(flow, to_server, whole, 0, len(whole), None, (*place[:2], whole, 0, 0))
         if judged == REPLACED:
             self.outbox.pop()
             return self._drop("fragment_edited")
@@ -454,7 +450,10 @@ class Engine:
     def _refuse(
         self, flow: Flow, buffer: Buffer, start: int, headers: Headers, to_server: bool
     ) -> int:
-        """A packet of a flow that was decided before: the same answer again."""
+        """A packet of a flow that is decided: the whole answer to the first, then the same again."""
+        if not flow.reported:
+            by = flow.decided_by
+            return self._dropped(flow, flow.verdict, by, buffer, start, headers, to_server)
         if flow.verdict.action is Action.REJECT:
             self.answers.reject(flow, buffer, start, headers, to_server, self.now)
         return self._drop(f"plugin_{flow.verdict.name}")
@@ -463,7 +462,7 @@ class Engine:
         self,
         flow: Flow,
         verdict: Verdict,
-        seat: Seat | None,
+        plugin: str,
         buffer: Buffer,
         start: int,
         headers: Headers,
@@ -486,7 +485,7 @@ class Engine:
                     length=headers.end - start,
                 ),
                 flow,
-                seat.name if seat else "",
+                plugin,
             )
         return self._drop(f"plugin_{verdict.name}")
 

@@ -104,9 +104,7 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
     return True
 
 
-def _handlers(
-    record: FlowRecord, seats: dict[str, Seat]
-) -> list[tuple[Seat, FlowHandler[Any]]]:
+def _handlers(record: FlowRecord, seats: dict[str, Seat]) -> list[tuple[Seat, FlowHandler[Any]]]:
     found = []
     for name, (tag, state) in record.handlers.items():
         kind = FlowHandler.registry.get(tag)

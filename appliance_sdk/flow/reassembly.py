@@ -264,7 +264,9 @@ class StreamBuffer:
                 continue
             if start > at:
                 stop = min(start, end)
-                parts.append((at, payload[at - end : stop - end] if stop < end else payload[at - end :]))
+                parts.append(
+                    (at, payload[at - end : stop - end] if stop < end else payload[at - end :])
+                )
             at = max(at, start + len(copied))
         size = sum(len(data) for _, data in parts)
         if (

@@ -226,7 +226,9 @@ def _check_names(given: Iterable[str], known: list[str], path: str, key: str) ->
     for name in given:
         if name not in known:
             hint = near_miss(name, known) or "list it in `enable`"
-            raise ConfigError("no such plugin is enabled", path=path, key=f"{key}.{name}", hint=hint)
+            raise ConfigError(
+                "no such plugin is enabled", path=path, key=f"{key}.{name}", hint=hint
+            )
 
 
 class Available(NamedTuple):

@@ -228,7 +228,9 @@ def _enable(plugins: Iterable[type[Plugin]], config: dict[str, Any]) -> list[Ena
     for name in config:
         if name not in used:
             fields = [f for e in enabled for f in _fields(e.plugin)]
-            raise ConfigError(f"no plugin here has the setting `{name}`", hint=near_miss(name, fields))
+            raise ConfigError(
+                f"no plugin here has the setting `{name}`", hint=near_miss(name, fields)
+            )
     return enabled
 
 

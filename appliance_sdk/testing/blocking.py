@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 _BLOCKING = frozenset(
     (
-        "time.sleep",
         "socket.connect",
         "socket.getaddrinfo",
         "socket.gethostbyname",
@@ -27,11 +27,16 @@ class _Watch:
 
     installed = False
     depth = 0
+    sleep = time.sleep
 
 
 def _audit(event: str, arguments: Any) -> None:
     if _Watch.depth and event in _BLOCKING:
         raise RuntimeError(f"{event}{arguments!r:.60} blocks the worker; do it in load()")
+
+
+def _no_sleep(seconds: float) -> None:
+    raise RuntimeError(f"time.sleep({seconds!r}) blocks the worker; use wake()")
 
 
 @contextmanager
@@ -41,7 +46,10 @@ def no_blocking() -> Iterator[None]:
         sys.addaudithook(_audit)
         _Watch.installed = True
     _Watch.depth += 1
+    time.sleep = _no_sleep  # no audit event before Python 3.13
     try:
         yield
     finally:
         _Watch.depth -= 1
+        if not _Watch.depth:
+            time.sleep = _Watch.sleep

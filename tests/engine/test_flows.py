@@ -287,8 +287,10 @@ def test_a_fragmented_datagram_is_one_flow_with_ports_and_is_judged_whole() -> N
             assert flow.server_port == 53
             return Reads()
 
-    for packet_of in (lambda p: build_udp(A, B, 5000, 53, payload=p),
-                      lambda p: build_udp(A6, B6, 5000, 53, payload=p)):
+    for packet_of in (
+        lambda p: build_udp(A, B, 5000, 53, payload=p),
+        lambda p: build_udp(A6, B6, 5000, 53, payload=p),
+    ):
         seen.clear()
         bench = Bench(ReadsAll)
         payload = bytes(range(256)) * 12
@@ -354,9 +356,15 @@ def test_the_direction_of_a_flow_met_in_its_middle() -> None:
     bench.send(guess)
     flows = {f.client_port: f for f in bench.flows}
     assert (flows[4000].client_ip, flows[4000].midstream, flows[4000].direction_sure) == (
-        A, True, True)
+        A,
+        True,
+        True,
+    )
     assert (flows[4001].client_ip, flows[4001].midstream, flows[4001].direction_sure) == (
-        A, True, False)
+        A,
+        True,
+        False,
+    )
 
 
 def test_nobody_turns_a_udp_flow_around_by_sending_from_a_known_port() -> None:

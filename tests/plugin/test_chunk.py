@@ -12,14 +12,14 @@ def chunks(stream: bytes, cuts: list[int], lookback: int) -> list[Chunk]:
     out = []
     for start, end in zip(edges, edges[1:], strict=False):
         before = stream[max(0, start - lookback) : start]
-        out.append(
-            Chunk(before + stream[start:end], True, offset=start, fresh=len(before), gap=0)
-        )
+        out.append(Chunk(before + stream[start:end], True, offset=start, fresh=len(before), gap=0))
     return out
 
 
 @given(st.lists(st.sampled_from([b"ab", b"x", b"abc"]), max_size=20), st.lists(st.integers(0, 99)))
-def test_a_match_is_found_once_wherever_the_stream_is_cut(parts: list[bytes], cuts: list[int]) -> None:
+def test_a_match_is_found_once_wherever_the_stream_is_cut(
+    parts: list[bytes], cuts: list[int]
+) -> None:
     stream = b"".join(parts)
     assert sum(c.count(b"ab") for c in chunks(stream, cuts, 8)) == stream.count(b"ab")
     assert any(b"abc" in c for c in chunks(stream, cuts, 8)) is (b"abc" in stream)

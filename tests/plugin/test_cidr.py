@@ -19,9 +19,7 @@ networks = st.one_of(
 def test_membership_is_that_of_the_standard_library(
     cidrs: list[str], ip: ipaddress.IPv4Address | ipaddress.IPv6Address
 ) -> None:
-    expected = any(
-        ip in n for n in map(ipaddress.ip_network, cidrs) if n.version == ip.version
-    )
+    expected = any(ip in n for n in map(ipaddress.ip_network, cidrs) if n.version == ip.version)
     assert (ip.packed in CidrSet(cidrs)) is expected
 
 
