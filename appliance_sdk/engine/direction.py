@@ -10,9 +10,10 @@ _TCP, _UDP, _ICMP, _ICMPV6 = 6, 17, 1, 58
 _ECHO_REPLIES = {(_ICMP, 0), (_ICMPV6, 129)}
 _ICMP_ERRORS = {_ICMP: frozenset((3, 4, 5, 11, 12)), _ICMPV6: frozenset((1, 2, 3, 4))}
 _KNOWN_PORTS = frozenset(
-    (1194, 1433, 1521, 1723, 1883, 3128, 3306, 3389, 4500, 5060, 5061, 5432, 5900, 5985, 5986, 6379)
-    + (8000, 8080, 8443, 8883, 9092, 9200, 11211, 27017)
+    {1194, 1433, 1521, 1723, 1883, 3128, 3306, 3389, 4500, 5060, 5061, 5432, 5900, 5985, 5986}
+    | {6379, 8000, 8080, 8443, 8883, 9092, 9200, 11211, 27017}
 )
+"""Registered ports of servers that are common behind a gateway (IANA service names)."""
 
 
 class Beginning(NamedTuple):

@@ -450,7 +450,7 @@ class Engine:
     def _refuse(
         self, flow: Flow, buffer: Buffer, start: int, headers: Headers, to_server: bool
     ) -> int:
-        """A packet of a flow that is decided: the whole answer to the first, then the same again."""
+        """A packet of a decided flow: all of the verdict for the first one, then its action."""
         if not flow.reported:
             by = flow.decided_by
             return self._dropped(flow, flow.verdict, by, buffer, start, headers, to_server)

@@ -30,7 +30,7 @@ class FlowOwner(Protocol):
 
 
 class Stats:
-    """Packets and inner bytes of one direction, those that were forwarded and those that were not."""
+    """Packets and inner bytes of one direction, dropped ones included."""
 
     __slots__ = ("bytes", "packets")
 

@@ -23,8 +23,13 @@ from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings
 from appliance_sdk.testing.blocking import no_blocking
 from appliance_sdk.testing.peers import TcpPeers, UdpPeers
 from appliance_sdk.wire.capture import inner_packet, read_capture
-from appliance_sdk.wire.geneve import ETHERTYPE_IPV4, ETHERTYPE_IPV6, build_geneve, parse_endpoint
-from appliance_sdk.wire.geneve import parse_geneve
+from appliance_sdk.wire.geneve import (
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    build_geneve,
+    parse_endpoint,
+    parse_geneve,
+)
 
 if TYPE_CHECKING:
     from appliance_sdk.plugin.base import Plugin
@@ -218,7 +223,8 @@ class Bench:
 
 
 def _enable(plugins: Iterable[type[Plugin]], config: dict[str, Any]) -> list[Enabled]:
-    enabled, used = [], set()
+    enabled: list[Enabled] = []
+    used: set[str] = set()
     for plugin in plugins:
         kind: type[PluginConfig] = getattr(plugin, "config_type", PluginConfig)
         known = {f.encode_name for f in msgspec.structs.fields(kind)}

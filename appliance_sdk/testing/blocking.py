@@ -35,7 +35,7 @@ def _audit(event: str, arguments: Any) -> None:
         raise RuntimeError(f"{event}{arguments!r:.60} blocks the worker; do it in load()")
 
 
-def _no_sleep(seconds: float) -> None:
+def _no_sleep(seconds: Any, /) -> None:
     raise RuntimeError(f"time.sleep({seconds!r}) blocks the worker; use wake()")
 
 

@@ -26,9 +26,9 @@ def update_checksum(old: int, before: bytes, after: bytes) -> int:
 def transport_checksum(
     source: bytes, destination: bytes, protocol: int, segment: bytes | bytearray | memoryview
 ) -> int:
-    """The checksum of a TCP, UDP or ICMPv6 segment with its pseudo-header (RFC 9293 §3.1, 8200 §8.1).
+    """The checksum of a TCP, UDP or ICMPv6 segment with its pseudo-header.
 
-    0 if the segment holds a right checksum already.
+    0 if the segment holds a right checksum already (RFC 9293 §3.1, RFC 8200 §8.1).
     """
     length = len(segment)
     pseudo = source + destination + length.to_bytes(4, "big") + bytes((0, 0, 0, protocol))

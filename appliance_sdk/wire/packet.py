@@ -101,7 +101,7 @@ def parse_packet(buffer: Buffer, start: int, end: int) -> Headers:
                 raise MalformedPacket("udp_truncated")
             source_port, destination_port = _PORTS.unpack_from(buffer, transport)
             payload += 8
-        elif protocol == ICMP or protocol == ICMPV6:
+        elif protocol in (ICMP, ICMPV6):
             if size < 4:
                 raise MalformedPacket("icmp_truncated")
             icmp_type, icmp_code = buffer[transport], buffer[transport + 1]

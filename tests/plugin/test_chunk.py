@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ def chunks(stream: bytes, cuts: list[int], lookback: int) -> list[Chunk]:
     """The stream as a handler with that look-back sees it, cut at the given places."""
     edges = sorted({0, len(stream), *(c % (len(stream) + 1) for c in cuts)})
     out = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         before = stream[max(0, start - lookback) : start]
         out.append(Chunk(before + stream[start:end], True, offset=start, fresh=len(before), gap=0))
     return out

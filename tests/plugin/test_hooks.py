@@ -61,7 +61,7 @@ def test_a_hook_with_the_wrong_arguments_is_refused_at_start_up() -> None:
 
 
 def test_a_hook_may_take_fewer_arguments() -> None:
-    closed = []
+    closed: list[object] = []
 
     class Few(Plugin):
         def flow_closed(self, flow: Flow) -> None:  # type: ignore[override]
