@@ -66,6 +66,12 @@ class Firewall(Appliance):
     _limiter: NewFlowLimiter
     _ruleset: Ruleset | None = None
     _started = False
+    _shut: set[int]
+    """Ids of live flows that a GateHandler holds back: nothing on the flow itself shows it."""
+
+    def __init__(self, config: FirewallConfig | None = None, **context: Any) -> None:
+        super().__init__(config, **context)
+        self._shut = set()
 
     @classmethod
     def load(cls, config: FirewallConfig) -> Any:
@@ -123,6 +129,10 @@ class Firewall(Appliance):
         self.report(flow, judgement.verdict, log=judgement.log)
         return judgement.verdict
 
+    def flow_closed(self, flow: Flow, handler: FlowHandler[Any] | None) -> None:
+        """Forget what was remembered of the flow."""
+        self._shut.discard(flow.id)
+
     @property
     def matcher(self) -> Matcher:
         """The policy in force."""
@@ -141,6 +151,22 @@ class Firewall(Appliance):
             verdict = Verdict.DROP.because(judgement.verdict.reason, rule=judgement.verdict.rule)
             return Judgement(verdict, judgement.log)
         return judgement
+
+    def shut(self, flow: Flow, *, open_again: bool = False) -> None:
+        """Remember that the flow is held back; or, with `open_again`, no longer."""
+        if open_again:
+            self._shut.discard(flow.id)
+        else:
+            self._shut.add(flow.id)
+
+    def allows_errors_about(self, related: Flow, receiver: bytes) -> bool:
+        """Whether `receiver` (packed) sent something in this flow, and was let."""
+        if receiver not in (related.client_ip, related.server_ip):
+            return False
+        if related.protocol in ("icmp", "icmpv6"):  # the flow says nothing: it carries all sorts
+            by_client = receiver == related.client_ip
+            return self.judge_sender(related, by_client=by_client).allowed
+        return not related.verdict.terminal and related.id not in self._shut
 
     def report(self, flow: Flow, verdict: Verdict, *, log: bool, by_client: bool = True) -> None:
         """Count a decision, and report it if it is to be."""
@@ -163,6 +189,7 @@ class Firewall(Appliance):
         self.report(flow, judgement.verdict, log=judgement.log)
         if judgement.allowed or judgement.verdict == Verdict.REJECT:
             return judgement.verdict
+        self.shut(flow)
         return GateHandler(_last=judgement.verdict)
 
     def _report_policy(self, ruleset: Ruleset) -> None:
@@ -194,10 +221,16 @@ class GateHandler(FlowHandler["Firewall"]):
             firewall.report(flow, verdict, log=judgement.log, by_client=packet.to_server)
         if judgement.allowed:
             self.opened, self.server_opened = True, not packet.to_server
+            firewall.shut(flow, open_again=True)
             return verdict
         if verdict == Verdict.REJECT:
             return verdict
         return Verdict.DROP.because(verdict.reason, rule=verdict.rule)
+
+    def restored(self) -> None:
+        """After a restart: held back as before."""
+        if not self.opened:
+            self.plugin.shut(self.flow)
 
 
 class IcmpHandler(FlowHandler["Firewall"]):
@@ -228,7 +261,11 @@ class IcmpHandler(FlowHandler["Firewall"]):
             asked = self.server_asked if packet.to_server else self.client_asked
             verdict = _ANSWER if asked else _UNASKED
         elif kind is Kind.ERROR:
-            verdict = _ERROR if self._is_related(packet) else _UNRELATED
+            related = packet.related
+            known = related is not None and self.plugin.allows_errors_about(
+                related, packet.destination
+            )
+            verdict = _ERROR if known else _UNRELATED
         else:
             verdict = _LOCAL
         if not _same(verdict, self._reported.get((packet.to_server, kind.value))):
@@ -243,16 +280,6 @@ class IcmpHandler(FlowHandler["Firewall"]):
         flow = self.flow
         self.client_asked &= firewall.judge_sender(flow, by_client=True).allowed
         self.server_asked &= firewall.judge_sender(flow, by_client=False).allowed
-
-    def _is_related(self, packet: Packet) -> bool:
-        """Whether the error quotes a packet that its receiver sent in a flow that is allowed."""
-        related = packet.related
-        if related is None or packet.destination not in (related.client_ip, related.server_ip):
-            return False
-        if related.protocol in ("icmp", "icmpv6"):  # its flow says nothing: it carries all sorts
-            by_client = packet.destination == related.client_ip
-            return self.plugin.judge_sender(related, by_client=by_client).allowed
-        return not related.verdict.terminal
 
 
 def _same(one: Verdict, other: Verdict | None) -> bool:

@@ -281,9 +281,23 @@ class TestIcmp:
         assert ("drop", "related") in verdicts(bench)
 
     def test_errors_about_a_blocked_flow_are_dropped(self, bench: Bench) -> None:
-        blocked = build_tcp(packed(HOME), packed(PEER), 40000, 25, seq=1, flags=SYN)
-        assert bench.send(blocked) == []
-        assert bench.send(error(ROUTER, blocked)) == []
+        tcp = build_tcp(packed(HOME), packed(PEER), 40000, 25, seq=1, flags=SYN)
+        udp = build_udp(packed(HOME), packed(PEER), 40000, 123, payload=b"time?")
+        stranger = build_udp(packed(PEER), packed(HOME), 500, 500, payload=b"stranger")
+        for blocked in (tcp, udp, stranger):
+            assert bench.send(blocked) == []
+            assert bench.send(error(ROUTER, blocked)) == []
+        bench.restart()
+        assert bench.send(error(ROUTER, udp)) == []
+
+    def test_errors_about_a_flow_that_the_other_end_opened_pass(self, bench: Bench) -> None:
+        inward = build_udp(packed(PEER), packed(HOME), 500, 500, payload=b"stranger")
+        outward = build_udp(packed(HOME), packed(PEER), 500, 500, payload=b"home")
+        bench.send(inward)
+        assert bench.send(error(ROUTER, outward)) == []
+        bench.send(outward)
+        told = error(ROUTER, outward)
+        assert bench.send(told) == [told]
 
     def test_errors_to_someone_outside_the_flow_are_dropped(self, bench: Bench) -> None:
         packet = build_udp(packed(HOME), packed(PEER), 40000, 53, payload=b"query")
