@@ -1,0 +1,256 @@
+"""The portable data plane: datagrams from UDP sockets through the engine and back, in batches."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from appliance_sdk.dataplane.mmsg import ReceiveBatch, SendBatch
+from appliance_sdk.dataplane.replies import (
+    SEND_WAIT_S,
+    PortReplies,
+    RawReplies,
+    Replies,
+    Scratch,
+    Sender,
+    descriptor_room,
+    error_name,
+    raw_batch,
+)
+from appliance_sdk.engine import FORWARD
+from appliance_sdk.errors import ConfigError
+from appliance_sdk.wire.geneve import PORT
+
+if TYPE_CHECKING:
+    from appliance_sdk.engine import Engine
+
+BATCH = 64
+"""Datagrams a system call; more gains nothing and keeps the first ones waiting."""
+STRIDE_BYTES = 9216
+"""Room for a datagram: EC2's largest MTU is 9,001, and what fills all of this was cut."""
+
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("@9I")
+_DROPS = 8  # SK_MEMINFO_DROPS
+
+
+class _Listener(NamedTuple):
+    sock: socket.socket
+    local: bytes
+    port: int
+
+
+class SocketPlane:
+    """Gives an engine what arrives at its listeners, and sends what the engine answers.
+
+    A forwarded datagram is sent as it lies in the receive buffer, from the address that it was
+    sent to, to the GWLB node that it came from, with both ports as they were. What stands in the
+    engine's outbox is sent at its place in the order. The listeners stay the caller's. Make the
+    plane in the process that polls it.
+
+    Nothing that the network does is fatal: what cannot be received or sent is counted.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        listeners: Sequence[socket.socket],
+        *,
+        raw: bool | None = None,
+        batch: int = BATCH,
+        reply_ports: int | None = None,
+        shared_ports: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        send_wait_s: float = SEND_WAIT_S,
+    ) -> None:
+        """Take listeners made by `open_listeners`.
+
+        `raw`: reply through raw sockets (True), one bound socket per source port (False), or
+        whichever the process may (None). `reply_ports` bounds the bound sockets, None: by the
+        descriptor limit. `shared_ports`: other workers bind the same source ports. Raises
+        ConfigError if raw sockets are demanded and not permitted.
+        """
+        self.engine = engine
+        self.received = 0
+        """Datagrams taken from the kernel, truncated ones included."""
+        self.truncated = 0
+        """Datagrams longer than 9,216 bytes: dropped before the engine."""
+        self.kernel_drops = 0
+        """Datagrams that the kernel dropped at a full receive buffer, as far as it has said."""
+        self.send_errors: Counter[str] = Counter()
+        """Replies that could not be sent, by the name of the errno."""
+        self.receive_errors: Counter[str] = Counter()
+        self.ready: list[int] = []
+        """Those of `extra_fds` that the last poll found readable."""
+        self._clock = clock
+        self._batch = ReceiveBatch(batch, STRIDE_BYTES)
+        self._listeners = {sock.fileno(): _listener(sock) for sock in listeners}
+        self._overflows = {fd: _drops(one.sock) for fd, one in self._listeners.items()}
+        # A reply to one of our own listeners would come round for ever.
+        self._own = frozenset(one.local for one in self._listeners.values() if one.port == PORT)
+        self._sender: Sender
+        self._replies: Replies
+        self._replies, self._sender = self._open_replies(
+            raw, batch, reply_ports, shared_ports, send_wait_s
+        )
+        self.raw = isinstance(self._replies, RawReplies)
+        """Do replies leave through raw sockets?"""
+        self._scratch = Scratch(self._replies, self.send_errors)
+        self._poller = select.poll()
+        for descriptor in self._listeners:
+            self._poller.register(descriptor, select.POLLIN)
+        self._extra: tuple[int, ...] = ()
+
+    @property
+    def sent(self) -> int:
+        """Datagrams that the kernel took."""
+        return self._sender.sent
+
+    @property
+    def unbindable_ports(self) -> int:
+        """Source ports that GWLB used and that cannot be bound; always 0 with raw sockets."""
+        return self._replies.unbindable_ports
+
+    def poll(self, timeout_s: float, extra_fds: Sequence[int] = ()) -> int:
+        """Wait, then take and answer one batch from each socket that has one: how many datagrams.
+
+        Waits until something arrives, the engine's next deadline, or `timeout_s`. `extra_fds` end
+        the wait too and are then in `ready`. A signal handler runs, but does not end the wait: use
+        signal.set_wakeup_fd and wait for that. Raises OSError if a listener was closed.
+        """
+        self._watch(extra_fds)
+        self._answer()
+        wait_s = min(timeout_s, self.engine.next_deadline() - self._clock())
+        wait_ms = None if wait_s == math.inf else max(0, math.ceil(wait_s * 1000))
+        self.ready = []
+        count = 0
+        for descriptor, events in self._poller.poll(wait_ms):
+            listener = self._listeners.get(descriptor)
+            if listener is None:
+                self.ready.append(descriptor)
+            elif events & select.POLLNVAL:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            else:
+                count += self._serve(descriptor, listener.local)
+        self.engine.advance(self._clock())
+        self._answer()
+        return count
+
+    def close(self) -> None:
+        """Send what the engine still has to say, and close the sockets that replies leave by."""
+        self._answer()
+        self._replies.close()
+
+    def _serve(self, descriptor: int, local: bytes) -> int:
+        batch = self._batch
+        try:
+            count = batch.receive(descriptor)
+        except OSError as error:
+            self.receive_errors[error_name(error.errno or 0)] += 1
+            return 0
+        if not count:
+            return 0
+        self.received += count
+        now = self._clock()
+        engine, add, own = self.engine, self._replies.add, self._own
+        receive, memory, names, lengths = engine.receive, batch.memory, batch.names, batch.lengths
+        base = batch.address
+        for offset, length_at, name in batch.slots[:count]:
+            length = lengths[length_at]
+            if length == STRIDE_BYTES and batch.truncated(offset // STRIDE_BYTES):
+                self.truncated += 1
+                continue
+            peer = names[name : name + 6]
+            if receive(memory, offset, offset + length, peer, local, now) == FORWARD:
+                if peer[2:] in own:
+                    self.send_errors["ELOOP"] += 1
+                else:
+                    add(peer, local, base + offset, length)
+            if engine.outbox:
+                self._take_outbox()
+        self._scratch.flush()
+        overflow = batch.overflow()
+        if overflow is not None:
+            self.kernel_drops += (overflow - self._overflows[descriptor]) & 0xFFFFFFFF
+            self._overflows[descriptor] = overflow
+        return count
+
+    def _answer(self) -> None:
+        """Send what the engine made outside of a batch."""
+        if self.engine.outbox:
+            self._take_outbox()
+            self._scratch.flush()
+
+    def _take_outbox(self) -> None:
+        outbox = self.engine.outbox
+        for peer, local, payload in outbox:
+            if peer[2:] in self._own:
+                self.send_errors["ELOOP"] += 1
+            else:
+                self._scratch.add(peer, local, payload)
+        outbox.clear()
+
+    def _watch(self, extra_fds: Sequence[int]) -> None:
+        extra = tuple(extra_fds)
+        if extra == self._extra:
+            return
+        for descriptor in self._extra:
+            if descriptor not in extra:
+                self._poller.unregister(descriptor)
+        for descriptor in extra:
+            self._poller.register(descriptor, select.POLLIN)
+        self._extra = extra
+
+    def _open_replies(
+        self,
+        raw: bool | None,
+        batch: int,
+        reply_ports: int | None,
+        shared: bool,
+        wait_s: float,
+    ) -> tuple[Replies, Sender]:
+        if raw is not False:
+            sender = Sender(raw_batch(batch), self.send_errors, wait_s=wait_s)
+            try:
+                return RawReplies({one.local for one in self._listeners.values()}, sender), sender
+            except PermissionError as error:
+                if raw:
+                    hint = "give the process CAP_NET_RAW, or do without raw sockets"
+                    raise ConfigError("raw sockets are not permitted", hint=hint) from error
+        sender = Sender(SendBatch(batch), self.send_errors, wait_s=wait_s)
+        replies = PortReplies(
+            sender,
+            owned={
+                one.port.to_bytes(2, "big") + one.local: fd for fd, one in self._listeners.items()
+            },
+            capacity=descriptor_room() if reply_ports is None else reply_ports,
+            shared=shared,
+            clock=self._clock,
+        )
+        return replies, sender
+
+
+def _listener(sock: socket.socket) -> _Listener:
+    address, port = sock.getsockname()
+    local = socket.inet_aton(address)
+    if not any(local):
+        hint = "bind each address on its own, as open_listeners does"
+        raise ConfigError("a listener on 0.0.0.0 cannot tell which address was hit", hint=hint)
+    return _Listener(sock, local, port)
+
+
+def _drops(sock: socket.socket) -> int:
+    """What the kernel dropped here before now: an earlier worker has counted that."""
+    try:
+        told = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+    except OSError:  # before Linux 4.12
+        return 0
+    return int(_MEMINFO.unpack(told)[_DROPS]) if len(told) == _MEMINFO.size else 0
