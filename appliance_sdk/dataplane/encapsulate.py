@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from appliance_sdk.dataplane.memory import Datagram
-from appliance_sdk.errors import MalformedPacket
-from appliance_sdk.wire.capture import Frame, inner_packet
+from appliance_sdk.errors import ConfigError, MalformedPacket
+from appliance_sdk.wire.capture import Frame, inner_packet, read_capture
 from appliance_sdk.wire.geneve import (
     ETHERTYPE_IPV4,
     ETHERTYPE_IPV6,
@@ -24,6 +26,29 @@ NODE, LOCAL = "10.9.0.11", "10.9.1.21"
 
 _NODE, _LOCAL = socket.inet_aton(NODE), socket.inet_aton(LOCAL)
 _FIRST_PORT = 1024
+
+
+class Capture:
+    """The frames of a capture file, as far as it can be read.
+
+    Iterating raises ConfigError if there is nothing to read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self.damage = ""
+        """What ended the frames before the file did, "" if nothing."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        any_frame = False
+        try:
+            for frame in read_capture(self._path):
+                any_frame = True
+                yield frame
+        except ConfigError as error:
+            if not any_frame:
+                raise
+            self.damage = str(error)
 
 
 class Outer(NamedTuple):

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from appliance_sdk.dataplane.encapsulate import DEFAULT_ENDPOINT, Encapsulator
+from appliance_sdk.dataplane.encapsulate import DEFAULT_ENDPOINT, Capture, Encapsulator
 from appliance_sdk.dataplane.mmsg import private_memory
 from appliance_sdk.engine import DROP, REPLACED
-from appliance_sdk.errors import ApplianceError, ConfigError, MalformedPacket
-from appliance_sdk.wire.capture import Frame, read_capture
+from appliance_sdk.errors import ApplianceError, MalformedPacket
+from appliance_sdk.wire.capture import Frame
 from appliance_sdk.wire.geneve import parse_geneve
 
 if TYPE_CHECKING:
@@ -198,18 +198,8 @@ def replay_capture(
     the file is not a capture; one that is damaged further on is replayed up to there.
     """
     replay: Replay | None = None
-    damage = ""
-    frames = read_capture(path)
-    while True:
-        try:
-            frame = next(frames, None)
-        except ConfigError as error:
-            if replay is None:
-                raise
-            damage = str(error)
-            break
-        if frame is None:
-            break
+    capture = Capture(path)
+    for frame in capture:
         if replay is None:
             replay = Replay(make_engine(frame.timestamp), endpoint=endpoint)
         idle = replay.pass_time(frame.timestamp)
@@ -220,7 +210,7 @@ def replay_capture(
             on_packet(result)
     if replay is None:
         replay = Replay(make_engine(0.0), endpoint=endpoint)
-    replay.report.damage = damage
+    replay.report.damage = capture.damage
     return replay.close()
 
 

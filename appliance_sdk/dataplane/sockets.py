@@ -14,17 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from appliance_sdk.dataplane.mmsg import ReceiveBatch, SendBatch
-from appliance_sdk.dataplane.replies import (
-    SEND_WAIT_S,
-    PortReplies,
-    RawReplies,
-    Replies,
-    Scratch,
-    Sender,
-    descriptor_room,
-    error_name,
-    raw_batch,
-)
+from appliance_sdk.dataplane.port_replies import PortReplies, descriptor_room
+from appliance_sdk.dataplane.raw_replies import RawReplies, raw_batch
+from appliance_sdk.dataplane.replies import SEND_WAIT_S, Replies, Scratch, Sender, error_name
 from appliance_sdk.engine import FORWARD
 from appliance_sdk.errors import ConfigError
 from appliance_sdk.wire.geneve import PORT
