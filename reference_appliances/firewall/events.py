@@ -8,7 +8,7 @@ from appliance_sdk import Event
 
 
 class FirewallVerdict(Event):
-    """What was decided about a flow. `sender_is_client` says which end's packet it was about.
+    """What was decided about a flow. `to_server`: it was about a packet of the client.
 
     Once for each flow; for flows without a beginning on the wire (all but TCP) once more whenever
     the other end's packets are judged differently.
@@ -18,7 +18,7 @@ class FirewallVerdict(Event):
     """ "allow", "block", "reject" or "drop" (the packet only)."""
     reason: str
     rule: str
-    sender_is_client: bool = True
+    to_server: bool = True
 
 
 class PolicyLoaded(Event):

@@ -174,7 +174,7 @@ class Firewall(Appliance):
         if self.config.log == "all" or (log and self.config.log == "rules"):
             action = verdict.name if verdict.terminal else "allow"
             event = FirewallVerdict(
-                action=action, reason=verdict.reason, rule=verdict.rule, sender_is_client=by_client
+                action=action, reason=verdict.reason, rule=verdict.rule, to_server=by_client
             )
             self.emit(event, flow)
 

@@ -34,7 +34,7 @@ def flow_rows(events: Iterable[Event]) -> list[Row]:
             continue
         flows.setdefault(event.flow.id, event.flow)
         if isinstance(event, FirewallVerdict):
-            key = (event.action, event.rule, event.reason, event.sender_is_client)
+            key = (event.action, event.rule, event.reason, event.to_server)
             verdicts.setdefault(event.flow.id, {}).setdefault(key, event)
         elif isinstance(event, FlowEnded):
             packets[event.flow.id] = f"{event.packets_to_server}/{event.packets_to_client}"
@@ -43,7 +43,7 @@ def flow_rows(events: Iterable[Event]) -> list[Row]:
         for index, event in enumerate(found.values()):
             rows.append(
                 Row(
-                    _flow(flows[id_], event.sender_is_client),
+                    _flow(flows[id_], event.to_server),
                     event.action,
                     event.rule,
                     event.reason,
@@ -86,9 +86,9 @@ def aligned(rows: Sequence[Sequence[str]], style: Style, *, right: Sequence[int]
     return lines
 
 
-def _flow(info: FlowInfo, sender_is_client: bool) -> str:
+def _flow(info: FlowInfo, to_server: bool) -> str:
     client, server = _end(info.client_ip, info.client_port), _end(info.server_ip, info.server_port)
-    ends = (client, server) if sender_is_client else (server, client)
+    ends = (client, server) if to_server else (server, client)
     return f"{info.protocol} {ends[0]} -> {ends[1]}"
 
 
