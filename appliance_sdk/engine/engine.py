@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.answers import Answers
@@ -100,10 +100,14 @@ class Engine:
                 except Exception as error:  # a vendor's code may raise anything
                     raise PluginError(seat.name, f"start() failed: {error!r}") from error
 
-    def load(self, plugin_name: str, data: Any) -> None:
-        """Hand the result of a plugin's `load` to its instances. Raises PluginError."""
+    def load(self, plugin_name: str, data: Any, zones: Collection[str] | None = None) -> None:
+        """Hand the result of a plugin's `load` to its instances, in all zones or in some.
+
+        Raises PluginError.
+        """
         for seat in self.pipeline.seats:
-            if seat.name == plugin_name and seat.loaded is not None:
+            mine = seat.name == plugin_name and (zones is None or seat.zone in zones)
+            if mine and seat.loaded is not None:
                 try:
                     seat.loaded(data)
                 except Exception as error:  # a vendor's code may raise anything

@@ -186,7 +186,7 @@ class Lifecycle:
                 self._call(seat, "flow_closed", seat.flow_closed, flow, handlers.get(seat))
         self._engine.streams.close(flow)
         flow._on_packet = flow._on_data = ()
-        self._engine.host.report(_ended(flow), flow, "")
+        self._engine.host.report(_ended(flow, self._engine.now), flow, "")
 
     def close_all(self, reason: str) -> None:
         """End every flow, then stop every plugin."""
@@ -331,10 +331,11 @@ def _in_order(hooks: tuple[tuple[Seat, Any], ...]) -> tuple[tuple[Seat, Any], ..
     return tuple(sorted(hooks, key=lambda entry: entry[0].index))
 
 
-def _ended(flow: Flow) -> FlowEnded:
+def _ended(flow: Flow, now: float) -> FlowEnded:
     return FlowEnded(
         opened_at=flow.opened_at,
         last_seen=flow.last_seen,
+        ended_at=now,
         packets_to_server=flow.to_server.packets,
         bytes_to_server=flow.to_server.bytes,
         packets_to_client=flow.to_client.packets,

@@ -67,6 +67,7 @@ class FlowEnded(Event):
 
     opened_at: float
     last_seen: float
+    ended_at: float
     packets_to_server: int
     bytes_to_server: int
     packets_to_client: int

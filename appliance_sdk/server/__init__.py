@@ -1,0 +1,1 @@
+"""Processes, signals, health, logs and events: an engine made into a running appliance."""

@@ -1,0 +1,180 @@
+"""The configuration file of an appliance: read, checked, and turned into what the parts take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from appliance_sdk.engine import EngineSettings
+from appliance_sdk.errors import ConfigError
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.cidr import parse_cidr
+from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
+from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings, find_plugin
+from appliance_sdk.wire.geneve import PORT
+
+
+class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[listen]`: where GENEVE arrives."""
+
+    addresses: tuple[str, ...] = ("0.0.0.0",)
+    """IPv4 addresses; "0.0.0.0" is every address that the machine has at start."""
+    port: int = PORT
+    """GWLB sends to 6081 and nowhere else; another one is for tests."""
+    receive_buffer_bytes: int = 8 * 1024 * 1024
+    """What the kernel may hold while a batch is judged: some 10 ms at 10 Gbit/s."""
+    raw: bool | None = None
+    """Answer by a raw socket (needs CAP_NET_RAW); by default if that is permitted."""
+    batch: int = 64
+    """Datagrams a system call."""
+
+
+class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[health]`: what the target group's checks ask."""
+
+    enabled: bool = True
+    address: str = "0.0.0.0"
+    port: int = 80
+    """80 is what a GENEVE target group checks unless it is told otherwise."""
+    kind: Literal["http", "tcp"] = "http"
+    """With "tcp" the port is closed while the appliance is not healthy."""
+    stalled_s: float = 2
+    """A worker that has not said anything for so long does not work."""
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[log]`: what the appliance says about itself, on standard error."""
+
+    format: Literal["json", "console"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[events]`: EVE JSON lines about the traffic."""
+
+    file: str = ""
+    """Where they are appended; empty: nowhere."""
+    types: tuple[str, ...] = ()
+    """Only these `event_type`s; empty: all."""
+    queue: int = 8192
+    """Events that may wait for a slow disk; beyond it they are counted and lost."""
+    stats_interval_s: float = 60
+    """How often a `stats` event is written; 0: never."""
+
+
+class Drain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[drain]`: what SIGTERM does."""
+
+    deadline_s: float = 350
+    """When to stop though flows are live: GWLB's idle time, after which it sends no more of them."""
+    quiet_s: float = 30
+    """A flow without a packet for so long is not live any more."""
+    settle_s: float = 30
+    """Serve at least so long: health checks need time to fail, and new flows come until then."""
+
+
+class ApplianceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file. `path` is where it was read."""
+
+    origins: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
+    workers: int = 1
+    listen: Listen = Listen()
+    health: Health = Health()
+    log: Log = Log()
+    events: Events = Events()
+    drain: Drain = Drain()
+    engine: EngineSettings = EngineSettings()
+    zones: dict[str, ZoneSettings] = {}
+    plugins: dict[str, dict[str, Any]] = {}
+    path: str = ""
+
+    def engine_settings(self) -> EngineSettings:
+        """The engine's part, with the origins."""
+        return msgspec.structs.replace(self.engine, origins=self.origins)
+
+    def enabled(self, appliance: type[Plugin] | None = None) -> list[Enabled]:
+        """Import what the file enables, behind the appliance itself if that has hooks.
+
+        Raises ConfigError or PluginError.
+        """
+        found: list[tuple[str, Any]] = []
+        if appliance is not None and appliance.name not in self.enable:
+            found.append((appliance.name, appliance))
+        for name in self.enable:
+            is_self = appliance is not None and name == appliance.name
+            plugin = appliance if is_self else find_plugin(name)
+            found.append((_short(name, plugin), plugin))
+        names = [name for name, _ in found]
+        for name in self.plugins:
+            if name not in names:
+                hint = near_miss(name, names) if names else "list it in `enable`"
+                key = f"plugins.{name}"
+                raise ConfigError("no such plugin is enabled", path=self.path, key=key, hint=hint)
+        return [
+            Enabled(name, plugin, self.plugins.get(name, {}), self.path) for name, plugin in found
+        ]
+
+    def pipeline(self, enabled: list[Enabled]) -> Pipeline:
+        """The zones with their plugins, instantiated."""
+        return Pipeline.build(enabled, self.zones, path=self.path)
+
+
+def load_config(path: str | Path, *, offline: bool = False) -> ApplianceConfig:
+    """Read and check a file. `offline`: for a replay, which needs no origins and no ports.
+
+    Raises ConfigError naming file, key path and what to do.
+    """
+    data = read_toml(path)
+    if "path" in data:
+        raise ConfigError("unknown key `path`", path=str(path))
+    config = decode_config(data, ApplianceConfig, path=path)
+    config = msgspec.structs.replace(config, path=str(path))
+    if config.engine.origins:
+        hint = "write it at the top of the file"
+        raise ConfigError(
+            "stands in the wrong place", path=str(path), key="engine.origins", hint=hint
+        )
+    if not config.origins and not offline:
+        raise ConfigError(
+            "is missing",
+            path=str(path),
+            key="origins",
+            hint='list the GWLB\'s subnets: origins = ["10.0.1.0/24"]',
+        )
+    for index, text in enumerate(config.origins):
+        try:
+            parse_cidr(text)
+        except ConfigError as error:
+            key = f"origins[{index}]"
+            raise ConfigError(error.message, path=str(path), key=key, hint=error.hint) from None
+    _check(config)
+    return config
+
+
+def _check(config: ApplianceConfig) -> None:
+    problems: list[tuple[bool, str, str, str]] = [
+        (config.workers != 1, "workers", f"{config.workers} workers", "this version runs one"),
+        (not config.listen.addresses, "listen.addresses", "is empty", 'try ["0.0.0.0"]'),
+        (not 0 < config.listen.port < 65536, "listen.port", "is no port", "GWLB uses 6081"),
+        (not 0 < config.health.port < 65536, "health.port", "is no port", "such as 8080"),
+        (not 1 <= config.listen.batch <= 1024, "listen.batch", "is not in 1 to 1024", ""),
+        (config.engine.max_flows < 1, "engine.max_flows", "must be at least 1", ""),
+        (config.health.stalled_s <= 0, "health.stalled_s", "must be more than 0", ""),
+        (
+            config.health.port == PORT,
+            "health.port",
+            "is GENEVE's port",
+            "health checks need one of their own, such as 8080",
+        ),
+    ]
+    for wrong, key, message, hint in problems:
+        if wrong:
+            raise ConfigError(message, path=config.path, key=key, hint=hint)
+
+
+def _short(name: str, plugin: Any) -> str:
+    """What a plugin is called in `[plugins.NAME]`: its own name if it is enabled by its path."""
+    return name if ":" not in name else getattr(plugin, "name", name.rpartition(":")[2])

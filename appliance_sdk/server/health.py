@@ -1,0 +1,153 @@
+"""The responder to GWLB's health checks, HTTP or TCP: one kind a port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import h11
+
+_TIMEOUT_S = 5.0
+"""GWLB waits no longer for an answer (its default), so neither does this for a question."""
+_MAX_CONNECTIONS = 512
+_MAX_REQUEST_BYTES = 16 * 1024
+
+
+class HealthState(NamedTuple):
+    """What checks see. `name` is starting, ready, degraded or draining; only ready is healthy."""
+
+    name: str
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether checks succeed."""
+        return self.name == "ready"
+
+
+class HttpHealth:
+    """Answers any path: 200 when healthy, else 503; with `?verbose`, details as JSON."""
+
+    def __init__(
+        self, sock: socket.socket, state: Callable[[], HealthState], details: Callable[[], Any]
+    ) -> None:
+        self._sock = sock
+        self._state = state
+        self._details = details
+        self._connections = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._server = await asyncio.start_server(self._serve, sock=self._sock, backlog=1024)
+
+    async def update(self, state: HealthState) -> None:
+        """The state changed; HTTP says it with the next answer."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        try:
+            if self._connections <= _MAX_CONNECTIONS:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self._converse(reader, writer)
+        except (TimeoutError, ConnectionError):
+            return  # a check that hangs up or says nothing: theirs to count, not ours
+        finally:
+            self._connections -= 1
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_REQUEST_BYTES)
+        try:
+            request = await self._request(http, reader)
+        except h11.RemoteProtocolError:
+            self._answer(http, writer, 400, b"bad request\n", "text/plain")
+            await writer.drain()
+            return
+        if request is None:
+            return
+        state = self._state()
+        status = 200 if state.healthy else 503
+        query = bytes(request.target).partition(b"?")[2]
+        if b"verbose" in query.split(b"&"):
+            body = json.dumps(self._details(), indent=2, default=str).encode() + b"\n"
+            kind = "application/json"
+        else:
+            body, kind = f"{state.name}\n".encode(), "text/plain"
+        if request.method not in (b"GET", b"HEAD"):
+            status, body, kind = 405, b"GET or HEAD\n", "text/plain"
+        self._answer(http, writer, status, body, kind, head=request.method == b"HEAD")
+        await writer.drain()
+
+    async def _request(
+        self, http: h11.Connection, reader: asyncio.StreamReader
+    ) -> h11.Request | None:
+        while True:
+            event = http.next_event()
+            if isinstance(event, h11.Request):
+                return event
+            if event is h11.NEED_DATA:
+                data = await reader.read(4096)
+                if not data and http.trailing_data[0] == b"":
+                    return None
+                http.receive_data(data)
+            else:
+                return None
+
+    def _answer(
+        self,
+        http: h11.Connection,
+        writer: asyncio.StreamWriter,
+        status: int,
+        body: bytes,
+        kind: str,
+        *,
+        head: bool = False,
+    ) -> None:
+        headers = [
+            ("content-type", kind),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            ("connection", "close"),
+        ]
+        reason = {200: b"OK", 400: b"Bad Request", 405: b"Method Not Allowed"}
+        phrase = reason.get(status, b"Service Unavailable")
+        response = h11.Response(status_code=status, headers=headers, reason=phrase)
+        writer.write(http.send(response) or b"")
+        if not head:
+            writer.write(http.send(h11.Data(data=body)) or b"")
+            writer.write(http.send(h11.EndOfMessage()) or b"")
+
+
+class TcpHealth:
+    """Accepts connections while healthy; the port is closed while not."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._address = address
+        self._port = port
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Nothing yet: the port opens with the first healthy state."""
+
+    async def update(self, state: HealthState) -> None:
+        """Open or close the port. OSError: someone else has it."""
+        if state.healthy and self._server is None:
+            self._server = await asyncio.start_server(
+                self._serve, self._address, self._port, reuse_address=True, backlog=1024
+            )
+        elif not state.healthy and self._server is not None:
+            server, self._server = self._server, None
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await reader.read(1)
+        except (TimeoutError, ConnectionError):
+            return
+        finally:
+            writer.close()

@@ -1,0 +1,352 @@
+"""The parent process: loads, opens the sockets, forks, and forks again what dies."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from appliance_sdk.dataplane.addresses import open_listeners
+from appliance_sdk.errors import ApplianceError, ConfigError, PluginError
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.server.channel import Channel
+from appliance_sdk.server.config import ApplianceConfig
+from appliance_sdk.server.loads import LoadProcess, load_jobs
+from appliance_sdk.server.logs import configure_logs, log_event
+from appliance_sdk.server.supervisor import supervisor_process
+from appliance_sdk.server.worker import CANNOT_START, worker_process
+
+_TICK_S = 0.1
+_HUNG_SUPERVISOR_S = 5.0
+_GRACE_S = 5.0
+"""Between being told to stop and being killed."""
+_BACKOFF_FROM_S, _BACKOFF_TO_S = 0.05, 5.0
+_HEALTHY_RUN_S = 10.0
+"""A process that ran so long before it died is started again at once."""
+
+
+class Child:
+    """One forked process that is to be there as long as the appliance runs."""
+
+    def __init__(self, name: str, start: Callable[[], None]) -> None:
+        self.name = name
+        self.pid = 0
+        self.started = 0.0
+        self.due = 0.0
+        self.heard = 0.0
+        self._start = start
+        self._backoff = 0.0
+
+    def fork(self, now: float) -> None:
+        """Start the process."""
+        pid = os.fork()
+        if not pid:
+            self._start()
+            os._exit(1)
+        self.pid, self.started, self.heard = pid, now, now
+
+    def died(self, now: float) -> None:
+        """The process has ended: when to start the next one."""
+        self.pid = 0
+        if now - self.started >= _HEALTHY_RUN_S:
+            self._backoff = 0.0
+        self.due = now + self._backoff
+        self._backoff = min(max(2 * self._backoff, _BACKOFF_FROM_S), _BACKOFF_TO_S)
+
+    def kill(self, signum: int) -> None:
+        """Send a signal, if the process is there."""
+        if self.pid:
+            os.kill(self.pid, signum)
+
+
+class Launcher:
+    """Runs an appliance in this process and its children until a signal ends it."""
+
+    def __init__(self, config: ApplianceConfig, appliance: type[Plugin] | None = None) -> None:
+        self._config = config
+        self._enabled = config.enabled(appliance)
+        self._jobs = load_jobs(config, self._enabled)
+        config.pipeline(self._enabled)  # mistakes in zones come out here, not in a worker
+        self._loads = run_loads(self._jobs)
+        self._pending: list[Any] = []
+        self._loading: LoadProcess | None = None
+        self._load_again = False
+        self._generation = 0
+        self._reload_at = self._next_reload(time.monotonic())
+        self._ready = False
+        self._failure = ""
+        self._drain_since: float | None = None
+        self._live: dict[int, int] = {}
+        self._poller = select.poll()
+
+    def run(self) -> None:
+        """Start everything and stay until the end. Raises ConfigError or PluginError at start."""
+        config = self._config
+        listen = config.listen
+        self._listeners = open_listeners(
+            listen.addresses, listen.port, receive_buffer_bytes=listen.receive_buffer_bytes
+        )
+        self._health_socket = _health_socket(config)
+        self._to_supervisor, self._from_parent = Channel.pair()
+        self._worker_channels = [Channel.pair() for _ in range(config.workers)]
+        self._event_channels = [Channel.pair() for _ in range(config.workers)]
+        self._wakeup, wakeup_writer = socket.socketpair()
+        for sock in (self._wakeup, wakeup_writer):
+            sock.setblocking(False)
+        signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(signum, lambda *_: None)
+        gc.collect()
+        gc.freeze()
+        self._supervisor = Child("supervisor", self._be_supervisor)
+        self._workers = [
+            Child(f"worker {n}", lambda n=n: self._be_worker(n)) for n in range(config.workers)
+        ]
+        now = time.monotonic()
+        try:
+            for child in self._children:
+                child.fork(now)
+            self._serve()
+        finally:
+            self._end()
+
+    @property
+    def _children(self) -> list[Child]:
+        return [self._supervisor, *self._workers]
+
+    def _be_worker(self, number: int) -> None:
+        signal.set_wakeup_fd(-1)
+        worker_process(
+            number,
+            self._config,
+            self._enabled,
+            self._loads,
+            self._listeners,
+            self._worker_channels[number][1],
+            self._event_channels[number][0],
+        )
+
+    def _be_supervisor(self) -> None:
+        signal.set_wakeup_fd(-1)
+        channels = [pair[1] for pair in self._event_channels]
+        draining = self._drain_since is not None
+        supervisor_process(self._config, self._health_socket, self._from_parent, channels, draining)
+
+    def _serve(self) -> None:
+        self._poller.register(self._wakeup, select.POLLIN)
+        self._poller.register(self._to_supervisor, select.POLLIN)
+        for ours, _ in self._worker_channels:
+            self._poller.register(ours, select.POLLIN)
+        looked = time.monotonic()
+        while True:
+            ready = {fd for fd, _ in self._poller.poll(_TICK_S * 1000)}
+            now = time.monotonic()
+            if now - looked > _HUNG_SUPERVISOR_S:  # it was us who stood still
+                self._supervisor.heard = now
+            looked = now
+            if self._wakeup.fileno() in ready and self._signals(now):
+                return
+            self._hear(now)
+            if self._loading is not None and self._loading.fileno() in ready:
+                self._loaded()
+            if self._reload_at <= now:
+                self._reload_at = self._next_reload(now)
+                self._reload()
+            self._bury(now)
+            self._watch(now)
+            if self._failure and not self._ready:
+                raise PluginError("", self._failure)
+            if self._drain_since is not None and self._drained(now):
+                return
+
+    def _signals(self, now: float) -> bool:
+        """Obey the signals that came; True if the end is now."""
+        try:
+            numbers = self._wakeup.recv(4096)
+        except BlockingIOError:
+            return False
+        for number in numbers:
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                if self._drain_since is not None or not self._ready:
+                    return True
+                self._drain_since = now
+                log_event("appliance.draining", deadline_s=self._config.drain.deadline_s)
+                self._to_supervisor.send("drain")
+                for ours, _ in self._worker_channels:
+                    ours.send("drain")
+        return False
+
+    def _hear(self, now: float) -> None:
+        for kind, fields in self._to_supervisor.receive():
+            self._supervisor.heard = now
+            if kind == "hung":
+                child = self._workers[fields["worker"]]
+                log_event("worker.hung", worker=fields["worker"], silent_s=fields["silent_s"])
+                child.kill(signal.SIGABRT)
+        for ours, _ in self._worker_channels:
+            ours.flush()
+            for kind, fields in ours.receive():
+                if kind == "up" and not self._ready:
+                    self._ready = True
+                    log_event("appliance.started", raw_socket=fields["raw"])
+                elif kind == "live":
+                    self._live[fields["worker"]] = fields["flows"]
+                elif kind == "failed":
+                    self._failure = fields["error"]
+                elif kind == "accepted" and fields["generation"] == self._generation:
+                    self._loads = self._pending
+                    log_event("appliance.reloaded", worker=fields["worker"])
+                elif kind == "refused":
+                    log_event("appliance.reload_failed", error="a plugin refused the data")
+
+    def _bury(self, now: float) -> None:
+        """Start again what has died."""
+        for child in self._children:
+            if child.pid:
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                if not pid:
+                    continue
+                code = os.waitstatus_to_exitcode(status)
+                if child is self._supervisor:
+                    log_event("supervisor.died", status=code)
+                elif code != CANNOT_START:
+                    log_event("worker.died", worker=child.name, status=code)
+                child.died(now)
+            if not child.pid and child.due <= now and (self._ready or not self._failure):
+                child.fork(now)
+                if child is not self._supervisor:
+                    number = self._workers.index(child)
+                    self._to_supervisor.send("restarted", worker=number)
+                    if self._drain_since is not None:
+                        self._worker_channels[number][0].send("drain")
+
+    def _watch(self, now: float) -> None:
+        """End a supervisor that does not answer: the kernel would go on accepting its checks."""
+        silent = now - self._supervisor.heard
+        if self._supervisor.pid and silent > _HUNG_SUPERVISOR_S:
+            log_event("supervisor.hung", silent_s=round(silent, 1))
+            self._supervisor.kill(signal.SIGKILL)
+            self._supervisor.heard = now
+
+    def _reload(self) -> None:
+        if self._loading is not None:
+            self._load_again = True
+            return
+        self._loading = LoadProcess(self._jobs)
+        self._poller.register(self._loading, select.POLLIN)
+
+    def _loaded(self) -> None:
+        assert self._loading is not None
+        if not self._loading.read():
+            return
+        self._poller.unregister(self._loading)
+        process, self._loading = self._loading, None
+        try:
+            loads = process.result()
+        except ApplianceError as error:
+            log_event("appliance.reload_failed", error=str(error))
+        else:
+            self._generation += 1
+            self._pending = loads
+            plain = [tuple(loaded) for loaded in loads]
+            for ours, _ in self._worker_channels:
+                ours.send("loaded", generation=self._generation, loads=plain)
+        if self._load_again:
+            self._load_again = False
+            self._reload()
+
+    def _next_reload(self, now: float) -> float:
+        periods = [job.config.reload_s for job in self._jobs if job.config.reload_s > 0]
+        return now + min(periods, default=float("inf"))
+
+    def _drained(self, now: float) -> bool:
+        """Whether nothing is left to serve, and health checks had the time to fail."""
+        assert self._drain_since is not None
+        drain = self._config.drain
+        since = now - self._drain_since
+        if since >= drain.deadline_s:
+            return True
+        quiet = len(self._live) == len(self._workers) and not any(self._live.values())
+        return quiet and since >= min(drain.settle_s, drain.deadline_s)
+
+    def _end(self) -> None:
+        """Stop the workers, then the supervisor, which has their last events."""
+        if self._loading is not None:
+            self._loading.cancel()
+        for (ours, _), child in zip(self._worker_channels, self._workers, strict=True):
+            if child.pid:
+                ours.send("stop")
+        _wait([c for c in self._workers if c.pid])
+        if self._supervisor.pid:
+            self._to_supervisor.send("stop")
+            _wait([self._supervisor])
+        for listener in self._listeners:
+            listener.close()
+        if self._health_socket is not None:
+            self._health_socket.close()
+        signal.set_wakeup_fd(-1)
+        if self._ready:
+            log_event("appliance.stopped", live_flows=sum(self._live.values()))
+
+
+def run_appliance(config: ApplianceConfig, appliance: type[Plugin] | None = None) -> None:
+    """Run until a signal says stop. Raises ConfigError or PluginError if it cannot start."""
+    configure_logs(config.log)
+    Launcher(config, appliance).run()
+
+
+def run_loads(jobs: list[Any]) -> list[Any]:
+    """Run every load in a child and wait for it. Raises what `load` raised."""
+    process = LoadProcess(jobs)
+    while not process.read():
+        continue
+    return process.result()
+
+
+def _health_socket(config: ApplianceConfig) -> socket.socket | None:
+    """The listening socket for HTTP checks; for TCP checks only a try whether the port is free."""
+    health = config.health
+    if not health.enabled:
+        return None
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    where = f"TCP {health.address}:{health.port}"
+    try:
+        sock.bind((health.address, health.port))
+        sock.listen(1024)
+    except PermissionError:
+        sock.close()
+        hint = "ports below 1024 need privileges: set [health] port = 8080, and the target group's"
+        raise ConfigError(f"{where} is not permitted", key="health.port", hint=hint) from None
+    except OSError as error:
+        sock.close()
+        hint = f"who has it: ss -ltnp 'sport = :{health.port}'; or set another [health] port"
+        raise ConfigError(f"{where}: {error.strerror}", key="health.port", hint=hint) from None
+    if health.kind == "tcp":
+        sock.close()
+        return None
+    sock.setblocking(False)
+    return sock
+
+
+def _wait(children: list[Child]) -> None:
+    """Wait for processes that were told to stop, and kill those that do not."""
+    deadline = time.monotonic() + _GRACE_S
+    for child in children:
+        while child.pid:
+            pid, _ = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                child.pid = 0
+            elif time.monotonic() > deadline:
+                child.kill(signal.SIGKILL)
+                os.waitpid(child.pid, 0)
+                child.pid = 0
+            else:
+                time.sleep(0.01)

@@ -1,0 +1,76 @@
+"""What an appliance says about itself: structlog, and every event name in one list."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from appliance_sdk.server.config import Log
+
+LOG_EVENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "appliance.started": "Every process runs; health turns ready when the workers have spoken.",
+        "appliance.draining": "A signal asked for the end: health fails, flows are served on.",
+        "appliance.stopped": "The appliance ends, with how many flows were still live.",
+        "appliance.reloaded": "Plugins have the results of a new `load()`.",
+        "appliance.reload_failed": "A `load()` failed; what was loaded before stays in use.",
+        "worker.started": "A worker takes packets.",
+        "worker.died": "A worker ended by itself; another takes its place.",
+        "worker.hung": "A worker said nothing for too long; its stack follows, then another starts.",
+        "worker.failed": "A worker cannot start, with the reason.",
+        "supervisor.died": "The supervisor ended by itself; another takes its place.",
+        "supervisor.hung": "The supervisor said nothing for too long; another takes its place.",
+        "health.changed": "The state that health checks see, with the reasons.",
+        "engine.unknown_endpoint": "An endpoint that no zone lists, with what happens to it.",
+        "engine.state_refused": "A saved flow does not fit any more; it counts as met in its middle.",
+        "plugin.error": "A hook raised or returned nonsense; logged once a kind, counted always.",
+        "plugin.tripped": "A plugin made too many errors, with what that means.",
+        "plugin.load_failed": "`loaded()` refused what `load()` returned.",
+        "sink.failed": "A sink cannot write; logged once until it can again.",
+        "sink.recovered": "A sink that failed writes again, with how many events were lost.",
+    }
+)
+
+
+def configure_logs(log: Log) -> None:
+    """Send structlog to standard error, as JSON lines or for people."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer(default=str)
+        if log.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks
+            if log.format == "json"
+            else structlog.processors.StackInfoRenderer(),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log.level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+_WARNINGS = frozenset(
+    name
+    for name in LOG_EVENTS
+    if name.endswith((".died", ".hung", "_failed", ".failed", ".error", ".tripped", "_refused"))
+)
+
+
+def log_event(name: str, **fields: Any) -> None:
+    """Log one of the LOG_EVENTS; what went wrong as a warning, the rest for information."""
+    error = fields.get("error")
+    if isinstance(error, BaseException):
+        fields["error"] = f"{type(error).__name__}: {error}"
+        fields["exc_info"] = error
+    logger = structlog.get_logger()
+    (logger.warning if name in _WARNINGS else logger.info)(name, **fields)

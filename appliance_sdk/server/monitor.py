@@ -1,0 +1,110 @@
+"""Whether the data path works, told from what the workers say, and when they last said it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from appliance_sdk.server.health import HealthState
+
+Beat = dict[str, Any]
+_SUMMED = (
+    "received",
+    "forwarded",
+    "injected",
+    "flows",
+    "flows_opened",
+    "flows_closed",
+    "kernel_drops",
+    "truncated",
+    "unbindable_ports",
+    "messages_lost",
+)
+_SUMMED_BY_NAME = ("dropped", "send_errors", "metrics", "plugin_errors")
+
+
+class Monitor:
+    """Takes the workers' beats and answers: how is the appliance?"""
+
+    def __init__(self, workers: int, stalled_s: float, now: float) -> None:
+        self._workers = workers
+        self._stalled_s = stalled_s
+        self._started = now
+        self._beats: dict[int, Beat] = {}
+        self._heard: dict[int, float] = {}
+        self._stuck: dict[int, tuple[int, float]] = {}
+        self.draining = False
+
+    def beat(self, beat: Beat, now: float) -> None:
+        """A worker has spoken."""
+        worker, received = beat["worker"], beat["received"]
+        before = self._beats.get(worker)
+        same = before is not None and before["pid"] == beat["pid"]
+        moved = before is None or not same or before["received"] != received
+        if moved or not beat["waiting_bytes"]:
+            self._stuck.pop(worker, None)
+        else:
+            self._stuck.setdefault(worker, (received, now))
+        self._beats[worker] = beat
+        self._heard[worker] = now
+
+    def silent_s(self, worker: int, now: float) -> float:
+        """How long a worker has said nothing."""
+        return now - self._heard.get(worker, self._started)
+
+    def restarted(self, worker: int, now: float) -> None:
+        """A worker was replaced: the new one has said nothing yet."""
+        self._heard[worker] = now
+
+    def state(self, now: float) -> HealthState:
+        """What health checks are told."""
+        if self.draining:
+            return HealthState("draining", ("the appliance is being stopped",))
+        waiting_for = [w for w in range(self._workers) if w not in self._beats]
+        if waiting_for and now - self._started < 10 * self._stalled_s:
+            return HealthState("starting", tuple(f"worker {w} is starting" for w in waiting_for))
+        reasons = []
+        for worker in range(self._workers):
+            silent = self.silent_s(worker, now)
+            if silent > self._stalled_s:
+                reasons.append(f"worker {worker} has said nothing for {silent:.1f} s")
+            _, since = self._stuck.get(worker, (0, now))
+            if now - since > self._stalled_s:
+                reasons.append(f"packets wait at worker {worker} and it takes none")
+            for plugin, reason in self._beats.get(worker, {}).get("degraded", {}).items():
+                reasons.append(f"plugin {plugin}: {reason}")
+        if reasons:
+            return HealthState("degraded", tuple(dict.fromkeys(reasons)))
+        return HealthState("ready")
+
+    def details(self, now: float) -> dict[str, Any]:
+        """Everything that `?verbose` shows."""
+        state = self.state(now)
+        return {
+            "state": state.name,
+            "reasons": list(state.reasons),
+            "uptime_s": round(now - self._started, 1),
+            "workers": [
+                {
+                    "worker": worker,
+                    "pid": beat["pid"],
+                    "heard_s_ago": round(now - self._heard[worker], 2),
+                    "waiting_bytes": beat["waiting_bytes"],
+                }
+                for worker, beat in sorted(self._beats.items())
+            ],
+            "counters": self.counters(),
+        }
+
+    def counters(self) -> dict[str, Any]:
+        """The workers' counters, summed. A worker that was replaced began again at 0."""
+        total: dict[str, Any] = dict.fromkeys(_SUMMED, 0)
+        for beat in self._beats.values():
+            for name in _SUMMED:
+                total[name] += beat[name]
+        for name in _SUMMED_BY_NAME:
+            summed: Counter[str] = Counter()
+            for beat in self._beats.values():
+                summed.update(beat[name])
+            total[name] = dict(summed)
+        return total
