@@ -32,8 +32,8 @@ class Probe(NamedTuple):
     server_port: int
 
     def __str__(self) -> str:
-        client = _shown(self.client, self.client_port)
-        server = _shown(self.server, self.server_port)
+        client = show_end(str(ipaddress.ip_address(self.client)), self.client_port)
+        server = show_end(str(ipaddress.ip_address(self.server)), self.server_port)
         return f"{protocol_name(self.protocol)} {client} -> {server}"
 
 
@@ -94,8 +94,8 @@ def _end(text: str) -> tuple[bytes, int]:
         raise ConfigError(f"`{text}`: `{address}` is no address", hint=_EXAMPLE) from None
 
 
-def _shown(address: bytes, port: int) -> str:
-    text = str(ipaddress.ip_address(address))
+def show_end(address: str, port: int) -> str:
+    """One end of a flow as it is read: `10.0.0.5:443`, `[fd00::5]:443`, or the address alone."""
     if not port:
-        return text
-    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

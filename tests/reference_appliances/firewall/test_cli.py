@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -79,3 +83,65 @@ class TestTest:
         assert result.exit_code == 2
         assert message in result.stderr
         assert "Traceback" not in result.output
+
+
+class TestReplay:
+    """Over real UDP, in an empty directory and without privileges if the tests have none."""
+
+    @pytest.fixture(params=["--udp", "--memory"])
+    def output(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        return appliance(tmp_path, "replay", request.param).stdout
+
+    def test_every_flow_has_verdict_rule_and_reason(self, output: str) -> None:
+        lines = output.splitlines()
+        assert lines[0].split() == ["verdict", "flow", "rule", "packets", "reason"]
+        column = lines[0].index("rule")
+        flows = lines[1 : lines.index("")]
+        assert len(flows) > 30
+        assert all(line[column - 2 : column] == "  " != line[column] for line in flows)
+        assert any("udp 10.30.0.99:53 -> 10.20.0.10:5353" in line for line in flows)
+        assert {line.split()[0] for line in flows} == {"allow", "block", "reject", "drop"}
+
+    def test_hits_and_balance(self, output: str) -> None:
+        assert re.search(r"^ +5  allow +web$", output, re.M)
+        assert re.search(r"^ +4  block +no-inbound$", output, re.M)
+        read, forwarded, dropped = map(
+            int,
+            re.search(r"^(\d+) packets read = (\d+) forwarded \+ (\d+) dr", output, re.M).groups(),  # type: ignore[union-attr]
+        )
+        assert read == forwarded + dropped
+        assert "lost_on_the_way" not in output
+
+    def test_both_ways_agree(self, tmp_path: Path) -> None:
+        outputs = [appliance(tmp_path, "replay", way).stdout for way in ("--udp", "--memory")]
+        tables = [output.split("\n\n")[:2] for output in outputs]
+        assert tables[0] == tables[1]
+
+    def test_another_policy_and_an_event_file(self, tmp_path: Path) -> None:
+        (tmp_path / "p.toml").write_text('[[rule]]\nname = "all"\naction = "allow"\n')
+        done = appliance(tmp_path, "replay", "--memory", "--policy", "p.toml", "--eve", "eve.json")
+        verdicts = {line.split()[0] for line in done.stdout.split("\n\n")[0].splitlines()[1:]}
+        assert verdicts == {"allow", "reject"}  # midstream is still rejected
+        events = [json.loads(line) for line in (tmp_path / "eve.json").read_text().splitlines()]
+        assert {"firewall_verdict", "flow"} <= {e["event_type"].replace("-", "_") for e in events}
+
+    @pytest.mark.parametrize("arguments", [("none.pcap",), ("--policy", "none.toml")])
+    def test_mistakes_make_the_exit_status_2(
+        self, tmp_path: Path, arguments: tuple[str, ...]
+    ) -> None:
+        done = appliance(tmp_path, "replay", *arguments, status=2)
+        assert "none." in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def appliance(
+    directory: Path, *arguments: str, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run `appliance firewall …` as a program in a directory."""
+    program = "from appliance_sdk.cli import main; main()"
+    command = (sys.executable, "-c", program, "firewall", *arguments)
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == status, done.stderr
+    return done

@@ -12,7 +12,7 @@ from appliance_sdk import FlowEnded
 from appliance_sdk.testing import Bench
 from reference_appliances.firewall import Firewall
 from reference_appliances.firewall.policy_file import read_policy
-from reference_appliances.firewall.report import Row, flow_rows, flow_table, hit_table
+from reference_appliances.firewall.report import Row, flow_rows, hit_rows
 
 EXAMPLES = files("reference_appliances.firewall") / "examples"
 
@@ -93,18 +93,14 @@ def test_nothing_failed_and_everything_is_accounted_for(office: Bench) -> None:
     assert not any(name.endswith("error") for name in engine.metrics)
 
 
-def test_the_tables_are_aligned(office: Bench) -> None:
-    lines = flow_table(office.events, lambda padded, _: padded)
-    column = lines[0].index("rule")
-    assert all(line[column - 2 : column] == "  " != line[column] for line in lines)
+def test_hits_are_listed_in_the_order_of_the_policy(office: Bench) -> None:
     with as_file(EXAMPLES / "policy.toml") as policy:
         ruleset = read_policy(policy)
-    hits = hit_table(ruleset, office.engine.metrics, lambda padded, _: padded)
-    assert hits[0].split() == ["hits", "rule", "action"]
-    assert "   5  web              allow" in hits
-    assert [line.split()[1] for line in hits[1 : 1 + len(ruleset.rules)]] == [
-        rule.name for rule in ruleset.rules
-    ]
+    hits = hit_rows(ruleset, office.engine.metrics)
+    names = [rule.name for rule in ruleset.rules]
+    assert [row.rule for row in hits] == [*names, "(default)", "(midstream)", "(related)"]
+    assert ("5", "allow", "web") in hits
+    assert hit_rows(ruleset, {})[0] == ("0", "reject", "no-telnet")
 
 
 def test_the_shipped_policy_has_no_warnings() -> None:
