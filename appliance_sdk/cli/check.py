@@ -48,8 +48,8 @@ def check(appliance: type[Plugin] | None, config: Path) -> None:
         click.echo(f"  note: GWLB sends to port {PORT} only", err=True)
     if not _may_use_raw_sockets():
         click.echo(
-            "  note: no CAP_NET_RAW here. Real GWLB uses any source port, which takes a raw socket; "
-            "run as root, or with AmbientCapabilities=CAP_NET_RAW",
+            "  note: no CAP_NET_RAW here. Real GWLB uses any source port, which takes a raw "
+            "socket: run as root, or with AmbientCapabilities=CAP_NET_RAW",
             err=True,
         )
 

@@ -49,7 +49,7 @@ class PortReplies:
         self._capacity = max(capacity, 1)
         self._shared = shared
         self._clock = clock
-        self._sockets: OrderedDict[bytes, socket.socket] = OrderedDict()
+        self._sockets: OrderedDict[bytes, tuple[socket.socket, int]] = OrderedDict()
         self._groups: dict[bytes, list[tuple[bytes, int, int]]] = {}
         self._refused: dict[bytes, tuple[str, float]] = {}
 
@@ -76,6 +76,10 @@ class PortReplies:
             descriptor = self._descriptor(key, len(group))
             if descriptor < 0:
                 continue
+            if len(group) == 1:  # the usual case: GWLB spreads flows over many ports
+                batch.put(0, _GWLB_PORT, *group[0])
+                sender.send(descriptor, 1)
+                continue
             for first in range(0, len(group), batch.size):
                 part = group[first : first + batch.size]
                 for slot, (ip, address, length) in enumerate(part):
@@ -85,7 +89,7 @@ class PortReplies:
         sender.rested()
 
     def close(self) -> None:
-        for sock in self._sockets.values():
+        for sock, _descriptor in self._sockets.values():
             sock.close()
         self._sockets.clear()
 
@@ -94,10 +98,10 @@ class PortReplies:
         owned = self._owned.get(key)
         if owned is not None:
             return owned
-        sock = self._sockets.get(key)
-        if sock is not None:
+        open_socket = self._sockets.get(key)
+        if open_socket is not None:
             self._sockets.move_to_end(key)
-            return sock.fileno()
+            return open_socket[1]
         refused = self._refused.get(key)
         if refused is not None and self._clock() < refused[1]:
             self._sender.errors[refused[0]] += packets
@@ -111,8 +115,9 @@ class PortReplies:
                 self._refused[key] = name, self._clock() + RETRY_BIND_S
             return -1
         self._refused.pop(key, None)
-        self._sockets[key] = sock
-        return sock.fileno()
+        descriptor = sock.fileno()
+        self._sockets[key] = sock, descriptor
+        return descriptor
 
     def _open(self, key: bytes) -> socket.socket:
         while len(self._sockets) >= self._capacity:
@@ -128,7 +133,7 @@ class PortReplies:
         return _port_socket(key, self._shared)
 
     def _evict(self) -> None:
-        _key, oldest = self._sockets.popitem(last=False)
+        _key, (oldest, _descriptor) = self._sockets.popitem(last=False)
         oldest.close()
 
 

@@ -72,6 +72,9 @@ class Engine:
         self.received = 0
         self.drops: Counter[str] = Counter()
         self.injected = 0
+        """Packets of our own: resets, ICMP errors, replies."""
+        self.edited = 0
+        """Forwarded packets that a plugin edited."""
         self.metrics: Counter[str] = Counter()
         """Counters of plugins: "plugin.metric"."""
         self._debug = debug
@@ -343,6 +346,7 @@ class Engine:
         if edited is None:
             return FORWARD
         peer, local, whole, datagram, inner = place
+        self.edited += 1
         self.outbox.append((peer, local, bytes(whole[datagram:inner]) + edited))
         return REPLACED
 
@@ -397,6 +401,7 @@ class Engine:
         judged = self._judge(flow, to_server, whole, 0, len(whole), None, (*place[:2], whole, 0, 0))
         if judged == REPLACED:
             self.outbox.pop()
+            self.edited -= 1
             return self._drop("fragment_edited")
         return judged
 

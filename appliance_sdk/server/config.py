@@ -68,7 +68,7 @@ class Drain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[drain]`: what SIGTERM does."""
 
     deadline_s: float = 350
-    """When to stop though flows are live: GWLB's idle time, after which it sends no more of them."""
+    """When to stop though flows are live: GWLB forgets them after as much silence."""
     quiet_s: float = 30
     """A flow without a packet for so long is not live any more."""
     settle_s: float = 30

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from appliance_sdk.dataplane.addresses import open_listeners
@@ -105,7 +106,7 @@ class Launcher:
         gc.freeze()
         self._supervisor = Child("supervisor", self._be_supervisor)
         self._workers = [
-            Child(f"worker {n}", lambda n=n: self._be_worker(n)) for n in range(config.workers)
+            Child(f"worker {n}", partial(self._be_worker, n)) for n in range(config.workers)
         ]
         now = time.monotonic()
         try:

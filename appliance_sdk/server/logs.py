@@ -14,20 +14,20 @@ from appliance_sdk.server.config import Log
 
 LOG_EVENTS: Mapping[str, str] = MappingProxyType(
     {
-        "appliance.started": "Every process runs; health turns ready when the workers have spoken.",
+        "appliance.started": "The first worker takes packets; health turns ready a moment later.",
         "appliance.draining": "A signal asked for the end: health fails, flows are served on.",
         "appliance.stopped": "The appliance ends, with how many flows were still live.",
         "appliance.reloaded": "Plugins have the results of a new `load()`.",
         "appliance.reload_failed": "A `load()` failed; what was loaded before stays in use.",
         "worker.started": "A worker takes packets.",
         "worker.died": "A worker ended by itself; another takes its place.",
-        "worker.hung": "A worker said nothing for too long; its stack follows, then another starts.",
+        "worker.hung": "A worker said nothing for too long; its stack follows, another starts.",
         "worker.failed": "A worker cannot start, with the reason.",
         "supervisor.died": "The supervisor ended by itself; another takes its place.",
         "supervisor.hung": "The supervisor said nothing for too long; another takes its place.",
         "health.changed": "The state that health checks see, with the reasons.",
         "engine.unknown_endpoint": "An endpoint that no zone lists, with what happens to it.",
-        "engine.state_refused": "A saved flow does not fit any more; it counts as met in its middle.",
+        "engine.state_refused": "A saved flow does not fit; it counts as met in its middle.",
         "plugin.error": "A hook raised or returned nonsense; logged once a kind, counted always.",
         "plugin.tripped": "A plugin made too many errors, with what that means.",
         "plugin.load_failed": "`loaded()` refused what `load()` returned.",

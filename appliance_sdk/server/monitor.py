@@ -11,6 +11,7 @@ Beat = dict[str, Any]
 _SUMMED = (
     "received",
     "forwarded",
+    "edited",
     "injected",
     "flows",
     "flows_opened",

@@ -182,16 +182,19 @@ class _Watch:
 
 
 def _balance(result: ReplayResult, report: LoopbackReport, beat: Mapping[str, Any]) -> None:
-    """Packets read = came back + dropped, the reasons being those that the appliance gives."""
+    """What the appliance counted, held against what really came back.
+
+    An answer that the appliance made itself cannot be told from an edited packet by looking at it,
+    but every packet that it forwarded as it was must have come back, to the byte.
+    """
     result.packets = report.packets
-    result.forwarded = report.answered + report.changed
-    result.edited = report.changed
-    result.injected = report.injected
+    result.edited, result.injected = beat.get("edited", 0), beat.get("injected", 0)
     result.dropped = Counter(report.skipped)
     result.dropped.update(beat.get("dropped", {}))
-    lost = result.packets - result.forwarded - result.dropped.total()
+    lost = result.packets - result.dropped.total() - result.edited - report.answered
     if lost:
         result.dropped["lost_on_the_way"] += lost
+    result.forwarded = result.packets - result.dropped.total()
     result.metrics = Counter(beat.get("metrics", {}))
     result.plugin_errors = Counter(beat.get("plugin_errors", {}))
     result.flows_opened = beat.get("flows_opened", 0)

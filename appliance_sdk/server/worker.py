@@ -131,6 +131,7 @@ class Worker:
             "pid": os.getpid(),
             "received": plane.received,
             "forwarded": engine.forwarded,
+            "edited": engine.edited,
             "injected": engine.injected,
             "dropped": dict(engine.drops),
             "flows": engine.flow_count,

@@ -1,0 +1,83 @@
+"""What health checks meet, on the wire."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import socket
+from collections.abc import Callable
+
+from .conftest import Running
+
+Launch = Callable[..., Running]
+
+
+def raw(running: Running, request: bytes) -> bytes:
+    with socket.create_connection((running.address, running.health_port), 5) as sock:
+        sock.sendall(request)
+        answer = b""
+        while piece := sock.recv(4096):
+            answer += piece
+        return answer
+
+
+def test_any_path_answers_with_a_proper_response_and_closes(launch: Launch) -> None:
+    running = launch().ready()
+    answer = raw(running, b"GET /any/path HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"connection: close" in head
+    assert body == b"ready\n"
+    assert raw(running, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+    head_only = raw(running, b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert head_only.endswith(b"\r\n\r\n")
+    assert raw(running, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").startswith(
+        b"HTTP/1.1 405 "
+    )
+    assert raw(running, b"\x16\x03\x01\x02\0 rubbish\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert raw(running, b"GET /" + b"x" * 20000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_many_checks_at_once_and_idle_connections_do_not_starve_them(launch: Launch) -> None:
+    running = launch().ready()
+    idle = [socket.create_connection((running.address, running.health_port), 5) for _ in range(100)]
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: running.health()[0], range(200)))
+    assert answers == [200] * 200
+    for sock in idle:
+        sock.close()
+    assert not running.logged("supervisor.died")
+
+
+def test_connections_that_say_nothing_make_no_noise(launch: Launch) -> None:
+    running = launch().ready()
+    before = running.log.read_text()
+    for _ in range(20):
+        socket.create_connection((running.address, running.health_port), 5).close()
+    assert running.health()[0] == 200
+    assert running.log.read_text() == before
+
+
+def test_tcp_checks_find_the_port_open_only_while_healthy(launch: Launch) -> None:
+    running = launch(settings='kind = "tcp"\nstalled_s = 0.4\n')
+
+    def connects() -> bool:
+        try:
+            socket.create_connection((running.address, running.health_port), 5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    running.until(connects, "open")
+    running.send(running.packet(7001))
+    running.until(lambda: not connects(), "closed while the worker hangs")
+    running.until(connects, "open again")
+
+
+def test_a_plugin_over_its_error_budget_fails_health_and_keeps_its_policy(launch: Launch) -> None:
+    running = launch(settings="[engine]\nerror_budget = 5\n").ready()
+    for number in range(6):
+        running.passes(7002, source_port=7000 + number, wait_s=0.02)
+    running.until(lambda: running.health()[0] == 503, "unhealthy")
+    assert running.details()["reasons"] == ["plugin blocker: too many errors"]
+    assert running.passes(80)
+    assert not running.passes(7002, source_port=9999, wait_s=0.1)
