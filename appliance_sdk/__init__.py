@@ -20,7 +20,7 @@ from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.plugin.verdict import Action, Policy, Verdict
 
 if TYPE_CHECKING:
-    from appliance_sdk.server.appliance import Appliance
+    from appliance_sdk.cli.appliance import Appliance
 
 __version__ = "0.1.0"
 
@@ -61,7 +61,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Appliance brings the server and the command line with it: loaded when it is asked for.
     if name == "Appliance":
-        from appliance_sdk.server.appliance import Appliance
+        from appliance_sdk.cli.appliance import Appliance
 
         return Appliance
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The errors that this project raises on purpose; a caller who catches ApplianceError has them all."""
+"""The errors that this project raises on purpose; ApplianceError catches them all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PluginError(ApplianceError):
 class ConfigError(ApplianceError):
     """A configuration that cannot be used: one line with file, key path and what to do.
 
-    `path` is the file, `key` the dotted key path in it, `hint` what the user can do; each may be "".
+    `path` is the file, `key` the dotted key path in it, `hint` what the user can do; any may be "".
     """
 
     def __init__(self, message: str, *, path: str = "", key: str = "", hint: str = "") -> None:

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 SO_RXQ_OVFL = 40
 """Asks the kernel for its count of datagrams dropped at a full receive buffer, see socket(7)."""
@@ -62,16 +63,24 @@ _sendmmsg = _libc.sendmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 
 
-def private_memory(size: int) -> tuple[mmap.mmap, int]:
-    """Zeroed memory of this process alone, and its address. Slices of it are bytes."""
+class Memory(NamedTuple):
+    """One piece of memory: slices of `map` are bytes, slices of `view` are no copies."""
+
+    map: mmap.mmap
+    view: memoryview
+    address: int
+
+
+def private_memory(size: int) -> Memory:
+    """Zeroed memory of this process alone."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return memory, ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    return Memory(memory, memoryview(memory), ctypes.addressof(ctypes.c_char.from_buffer(memory)))
 
 
 class ReceiveBatch:
     """Room for `size` datagrams of up to `stride` bytes, filled anew by each `receive`.
 
-    Datagram i stands in `memory` from i * stride on; `slots[i]` is its offset there, the index of
+    Datagram i stands in `room` from i * stride on; `slots[i]` is its offset there, the index of
     its length in `lengths`, and where in `names` the six bytes of its sender's port and address
     start. A datagram whose length is `stride` may have been cut: ask `truncated(i)`.
     """
@@ -79,22 +88,24 @@ class ReceiveBatch:
     def __init__(self, size: int, stride: int) -> None:
         self.size = size
         self.stride = stride
-        self.memory, self.address = private_memory(size * stride)
-        self.names, name_address = private_memory(size * _NAME_BYTES)
-        self._control, control_address = private_memory(_CONTROL_BYTES)
+        self.room = private_memory(size * stride)
+        names = private_memory(size * _NAME_BYTES)
+        self.names = names.map
+        control = private_memory(_CONTROL_BYTES)
+        self._control = control.map
         self._headers = (_Mmsghdr * size)()
         self._headers_address = ctypes.addressof(self._headers)
         self._iovecs = (_Iovec * size)()
         for i in range(size):
             iovec, header = self._iovecs[i], self._headers[i].header
-            iovec.base = self.address + i * stride
+            iovec.base = self.room.address + i * stride
             iovec.length = stride
-            header.name = name_address + i * _NAME_BYTES
+            header.name = names.address + i * _NAME_BYTES
             header.namelen = _NAME_BYTES
             header.iov = ctypes.addressof(iovec)
             header.iovlen = 1
         # The count is cumulative, so that of one datagram a batch will do.
-        self._headers[0].header.control = control_address
+        self._headers[0].header.control = control.address
         self.lengths = memoryview(self._headers).cast("B").cast("I")
         length_at = _Mmsghdr.length.offset
         self.slots = [
@@ -152,8 +163,10 @@ class SendBatch:
 
     def __init__(self, size: int, prefix_bytes: int = 0) -> None:
         self.size = size
-        self.prefixes, prefix_address = private_memory(size * _PREFIX_BYTES)
-        self._names, name_address = private_memory(size * _NAME_BYTES)
+        prefixes = private_memory(size * _PREFIX_BYTES)
+        self.prefixes = prefixes.map
+        names = private_memory(size * _NAME_BYTES)
+        self._names = names.map
         pieces = 2 if prefix_bytes else 1
         self._headers = (_Mmsghdr * size)()
         self._headers_address = ctypes.addressof(self._headers)
@@ -161,12 +174,12 @@ class SendBatch:
         iovecs = ctypes.addressof(self._iovecs)
         for i in range(size):
             header = self._headers[i].header
-            header.name = name_address + i * _NAME_BYTES
+            header.name = names.address + i * _NAME_BYTES
             header.namelen = _NAME_BYTES
             header.iov = iovecs + i * pieces * ctypes.sizeof(_Iovec)
             header.iovlen = pieces
             if prefix_bytes:
-                self._iovecs[2 * i].base = prefix_address + i * _PREFIX_BYTES
+                self._iovecs[2 * i].base = prefixes.address + i * _PREFIX_BYTES
                 self._iovecs[2 * i].length = prefix_bytes
         self._words = memoryview(self._iovecs).cast("B").cast("L")
         self._per_slot = 2 * pieces

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 
 from appliance_sdk.dataplane.addresses import set_buffer
-from appliance_sdk.dataplane.mmsg import SendBatch
+from appliance_sdk.dataplane.mmsg import Memory, SendBatch
 from appliance_sdk.dataplane.replies import SEND_BUFFER_BYTES, Sender, drop_everything
 from appliance_sdk.wire.geneve import PORT
 
@@ -40,14 +40,14 @@ class RawReplies:
             self.close()
             raise
 
-    def add(self, peer: bytes, local: bytes, address: int, length: int) -> None:
+    def add(self, peer: bytes, local: bytes, room: Memory, offset: int, length: int) -> None:
         if local != self._local or self._count == self._batch.size:
             self._send()
             self._local = local
         slot = self._count
         ip = peer[2:]
         _ADDRESSES.pack_into(self._prefixes, slot * 32 + 12, local, ip, peer[:2], PORT, length + 8)
-        self._batch.put(slot, _NO_PORT, ip, address, length)
+        self._batch.put(slot, _NO_PORT, ip, room.address + offset, length)
         self._count = slot + 1
 
     def flush(self) -> None:

@@ -94,7 +94,7 @@ class Replay:
         self._drops: Counter[str] = Counter(engine.drops)
         self._opened, self._closed = engine.flows_opened, engine.flows_closed
         # The same kind of memory that the sockets' data plane has.
-        self._memory, _address = private_memory(_BUFFER_BYTES)
+        self._memory = private_memory(_BUFFER_BYTES).map
 
     def pass_time(self, until: float) -> Replayed | None:
         """Run what becomes due before then: what it sent, None if nothing."""
@@ -147,7 +147,7 @@ class Replay:
         peer, local, payload = datagram
         length = len(payload)
         if length > len(self._memory):
-            self._memory, _address = private_memory(length)
+            self._memory = private_memory(length).map
         self._memory[:length] = payload
         decision = self.engine.receive(self._memory, 0, length, peer, local, self._now)
         sent = self._outbox()

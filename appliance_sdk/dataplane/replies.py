@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from appliance_sdk.dataplane.mmsg import SendBatch, private_memory
+from appliance_sdk.dataplane.mmsg import Memory, SendBatch, private_memory
 
 SEND_WAIT_S = 0.05
 """How long one flush waits for room in send buffers; after that, packets are dropped."""
@@ -35,7 +35,7 @@ class Replies(Protocol):
     def unbindable_ports(self) -> int:
         """Source ports, each with its local address, that could not be bound when last tried."""
 
-    def add(self, peer: bytes, local: bytes, address: int, length: int) -> None:
+    def add(self, peer: bytes, local: bytes, room: Memory, offset: int, length: int) -> None:
         """From `local`, port peer[:2], to peer[2:]: bytes that stay in place until the flush."""
 
     def flush(self) -> None:
@@ -103,7 +103,7 @@ class Scratch:
     def __init__(self, replies: Replies, errors: Counter[str]) -> None:
         self._replies = replies
         self._errors = errors
-        self._memory, self._address = private_memory(_SCRATCH_BYTES)
+        self._room = private_memory(_SCRATCH_BYTES)
         self._used = 0
 
     def add(self, peer: bytes, local: bytes, payload: bytes) -> None:
@@ -115,9 +115,9 @@ class Scratch:
         if self._used + length > _SCRATCH_BYTES:
             self.flush()
         at = self._used
-        self._memory[at : at + length] = payload
+        self._room.map[at : at + length] = payload
         self._used = at + length
-        self._replies.add(peer, local, self._address + at, length)
+        self._replies.add(peer, local, self._room, at, length)
 
     def flush(self) -> None:
         """Send everything added so far, whichever way it was added."""

@@ -153,8 +153,8 @@ class SocketPlane:
         self.received += count
         now = self._clock()
         engine, add, own = self.engine, self._replies.add, self._own
-        receive, memory, names, lengths = engine.receive, batch.memory, batch.names, batch.lengths
-        base = batch.address
+        receive, names, lengths = engine.receive, batch.names, batch.lengths
+        room, memory = batch.room, batch.room.map
         for offset, length_at, name in batch.slots[:count]:
             length = lengths[length_at]
             if length == STRIDE_BYTES and batch.truncated(offset // STRIDE_BYTES):
@@ -165,7 +165,7 @@ class SocketPlane:
                 if peer[2:] in own:
                     self.send_errors["ELOOP"] += 1
                 else:
-                    add(peer, local, base + offset, length)
+                    add(peer, local, room, offset, length)
             if engine.outbox:
                 self._take_outbox()
         self._scratch.flush()
@@ -221,7 +221,8 @@ class SocketPlane:
         replies = PortReplies(
             sender,
             owned={
-                one.port.to_bytes(2, "big") + one.local: fd for fd, one in self._listeners.items()
+                one.port.to_bytes(2, "big") + one.local: one.sock
+                for one in self._listeners.values()
             },
             capacity=descriptor_room() if reply_ports is None else reply_ports,
             shared=shared,

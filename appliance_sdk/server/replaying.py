@@ -27,8 +27,6 @@ from appliance_sdk.server.loads import apply_loads, load_jobs, run_jobs
 from appliance_sdk.server.worker import worker_process
 
 _START_S, _STOP_S = 20.0, 20.0
-TARGET = "127.77.1.20"
-"""The appliance's address in a replay over UDP."""
 
 
 @dataclass
@@ -106,7 +104,11 @@ def replay_by_udp(
     Raises ConfigError or PluginError if it cannot start, ApplianceError if it breaks.
     """
     loads = run_jobs(load_jobs(config, enabled))
-    listen = Listen(addresses=(TARGET,), raw=config.listen.raw)
+    # Addresses of its own for each process: replays may run side by side.
+    pid = os.getpid()
+    network = f"127.{64 + (pid >> 8) % 64}.{pid & 0xFF}"
+    target, nodes = f"{network}.20", (f"{network}.11", f"{network}.12")
+    listen = Listen(addresses=(target,), raw=config.listen.raw)
     config = msgspec.structs.replace(config, listen=listen, origins=("127.0.0.0/8",))
     listeners = open_listeners(listen.addresses, listen.port)
     (control, worker_control), (worker_events, events) = Channel.pair(), Channel.pair()
@@ -117,7 +119,7 @@ def replay_by_udp(
     watch = _Watch(child, control, events, result)
     try:
         watch.until("up", _START_S)
-        report = replay_over_udp(capture, (TARGET, listen.port))
+        report = replay_over_udp(capture, (target, listen.port), nodes=nodes)
         control.send("stop")
         watch.until("end", _STOP_S)
     finally:

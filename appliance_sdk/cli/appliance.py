@@ -18,6 +18,6 @@ class Appliance(Plugin):
     @classmethod
     def main(cls) -> None:
         """Run the command that `sys.argv` names: run, replay, check, plugins. Never returns."""
-        from appliance_sdk.cli import command_line
+        from appliance_sdk.cli.main import command_line
 
         command_line(cls)
