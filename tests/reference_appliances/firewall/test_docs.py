@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from appliance_sdk import ConfigError
+from appliance_sdk.server.config import load_config
+from reference_appliances.firewall import Firewall, FirewallConfig
 from reference_appliances.firewall.matcher import Matcher
 from reference_appliances.firewall.policy_file import _PolicyText, _RuleText, parse_policy
 from reference_appliances.firewall.probe import judge_probe, parse_probe
@@ -37,6 +39,16 @@ def test_the_error_messages(more: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_policy(tomllib.loads(text), path="policy.toml")
     assert str(caught.value) in ERRORS.splitlines()
+
+
+def test_the_configuration_of_the_appliance(tmp_path: Path) -> None:
+    text = next(b for b in re.findall(r"```toml\n(.*?)```", PAGE, re.S) if "# appliance.toml" in b)
+    path = tmp_path / "appliance.toml"
+    path.write_text(text)
+    config = load_config(path)
+    (enabled,) = config.enabled()
+    assert enabled.plugin is Firewall
+    assert isinstance(enabled.decoded(), FirewallConfig)
 
 
 def test_every_key_is_described() -> None:
