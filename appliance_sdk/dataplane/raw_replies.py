@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from appliance_sdk.dataplane.addresses import set_buffer
+from appliance_sdk.dataplane.addresses import never_fragment, set_buffer
 from appliance_sdk.dataplane.mmsg import Memory, SendBatch
 from appliance_sdk.dataplane.replies import SEND_BUFFER_BYTES, Sender, drop_everything
 from appliance_sdk.wire.geneve import PORT
@@ -88,6 +88,7 @@ def _raw_socket(address: bytes) -> socket.socket:
     try:
         drop_everything(sock)
         set_buffer(sock, send_bytes=SEND_BUFFER_BYTES)
+        never_fragment(sock)
         # Bound, so that routing rules by source address hold for it.
         sock.bind((socket.inet_ntoa(address), 0))
     except BaseException:

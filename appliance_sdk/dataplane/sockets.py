@@ -29,6 +29,7 @@ BATCH = 64
 STRIDE_BYTES = 9216
 """Room for a datagram: EC2's largest MTU is 9,001, and what fills all of this was cut."""
 
+_LONGEST_WAIT_S = 3600  # poll(2) counts milliseconds in an int
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("@9I")
 _DROPS = 8  # SK_MEMINFO_DROPS
@@ -120,8 +121,8 @@ class SocketPlane:
         """
         self._watch(extra_fds)
         self._answer()
-        wait_s = min(timeout_s, self.engine.next_deadline() - self._clock())
-        wait_ms = None if wait_s == math.inf else max(0, math.ceil(wait_s * 1000))
+        wait_s = min(timeout_s, self.engine.next_deadline() - self._clock(), _LONGEST_WAIT_S)
+        wait_ms = max(0, math.ceil(wait_s * 1000))
         self.ready = []
         count = 0
         for descriptor, events in self._poller.poll(wait_ms):

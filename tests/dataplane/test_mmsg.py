@@ -28,7 +28,7 @@ def pair(own_address: Callable[[], str]) -> Iterator[tuple[socket.socket, socket
 
 def _all(batch: ReceiveBatch, count: int) -> list[bytes]:
     return [
-        batch.memory[offset : offset + batch.lengths[length_at]]
+        batch.room.map[offset : offset + batch.lengths[length_at]]
         for offset, length_at, _name in batch.slots[:count]
     ]
 
@@ -124,7 +124,7 @@ def _control(*messages: tuple[int, int, bytes]) -> bytes:
     ],
 )
 def test_control_messages(control: bytes, found: list[tuple[int, int, bytes]]) -> None:
-    memory, _address = private_memory(64)
+    memory = private_memory(64).map
     memory[: len(control)] = control
     told = mmsg._control_messages(memory, len(control))
     assert [(level, kind, memory[start:end]) for level, kind, start, end in told] == found
@@ -134,7 +134,7 @@ def test_slots_are_sent_in_order_from_where_the_bytes_lie(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     sender, receiver = pair
-    memory, address = private_memory(4096)
+    memory, _view, address = private_memory(4096)
     memory[:6] = b"abcdef"
     host, port = receiver.getsockname()
     batch = SendBatch(3)
@@ -147,17 +147,17 @@ def test_slots_are_sent_in_order_from_where_the_bytes_lie(
 
 def test_a_failed_send_gives_its_errno(pair: tuple[socket.socket, socket.socket]) -> None:
     sender, receiver = pair
-    _memory, address = private_memory(1 << 17)
+    room = private_memory(1 << 17)
     host, port = receiver.getsockname()
     batch = SendBatch(1)
-    batch.put(0, port.to_bytes(2, "big"), socket.inet_aton(host), address, 65508)
+    batch.put(0, port.to_bytes(2, "big"), socket.inet_aton(host), room.address, 65508)
     assert batch.send(sender.fileno(), 0, 1) == -errno.EMSGSIZE
     assert batch.send(-1, 0, 1) == -errno.EBADF
 
 
 def test_prefixes_are_sent_before_the_bytes(pair: tuple[socket.socket, socket.socket]) -> None:
     sender, receiver = pair
-    memory, address = private_memory(4096)
+    memory, _view, address = private_memory(4096)
     memory[:4] = b"body"
     host, port = receiver.getsockname()
     batch = SendBatch(2, prefix_bytes=5)

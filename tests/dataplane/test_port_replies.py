@@ -21,15 +21,18 @@ class Bench:
         self.local = local
         self.now = 1000.0
         self.errors: Counter[str] = Counter()
-        self._memory, self._address = private_memory(4096)
-        self._memory[:26] = b"abcdefghijklmnopqrstuvwxyz"
+        self._room = private_memory(4096)
+        self._room.map[:26] = b"abcdefghijklmnopqrstuvwxyz"
         self.node = node
         self.hears = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.hears.bind((node, 6081))
         self.hears.setblocking(False)
 
     def replies(
-        self, capacity: int = 8, owned: dict[bytes, int] | None = None, shared: bool = False
+        self,
+        capacity: int = 8,
+        owned: dict[bytes, socket.socket] | None = None,
+        shared: bool = False,
     ) -> PortReplies:
         sender = Sender(SendBatch(4), self.errors)
         return PortReplies(
@@ -42,7 +45,7 @@ class Bench:
 
     def add(self, replies: PortReplies, port: int, letter: int = 0) -> None:
         peer = port.to_bytes(2, "big") + socket.inet_aton(self.node)
-        replies.add(peer, socket.inet_aton(self.local), self._address + letter, 1)
+        replies.add(peer, socket.inet_aton(self.local), self._room, letter, 1)
 
     def heard(self) -> list[tuple[bytes, int]]:
         found = []
@@ -166,7 +169,7 @@ def test_a_socket_that_exists_is_used_and_left_open(bench: Bench) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind((bench.local, 20001))
         key = (20001).to_bytes(2, "big") + socket.inet_aton(bench.local)
-        replies = bench.replies(owned={key: listener.fileno()})
+        replies = bench.replies(owned={key: listener})
         bench.add(replies, 20001)
         replies.flush()
         replies.close()

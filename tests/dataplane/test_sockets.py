@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 import socket
@@ -311,6 +312,12 @@ def test_other_descriptors_end_the_wait(appliance: Appliance) -> None:
     assert plane.ready == []
     os.close(reading)
     os.close(writing)
+
+
+def test_a_wait_may_be_asked_to_last_for_ever(appliance: Appliance, node: Node) -> None:
+    plane = appliance.plane(raw=False)
+    node.send(20001, b"x", appliance.target)
+    assert plane.poll(math.inf) == 1
 
 
 def test_an_error_at_a_listener_is_counted(
