@@ -72,6 +72,7 @@ class ReplayReport:
 
     @property
     def forwarded(self) -> int:
+        """Packets that went on, edited or not."""
         return self.unchanged + self.edited + self.altered
 
     @property

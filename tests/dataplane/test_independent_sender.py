@@ -169,6 +169,6 @@ def test_it_accepts_an_appliance_of_six_lines(
 def test_it_has_teeth(
     fault: Answer, told: str, serve: Callable[[Answer], str], nodes: list[str]
 ) -> None:
-    result = _send(serve(fault), nodes, "--packets", "500", "--flows", "50", "--patience", "0.5")
+    result = _send(serve(fault), nodes, "--packets", "500", "--flows", "50", "--patience", "1.5")
     assert not result["right"]
     assert any(told in wrong for wrong in result["wrong"]), result["wrong"]
