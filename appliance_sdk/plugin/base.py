@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance_sdk.errors import PluginError
-from appliance_sdk.plugin.config import PluginConfig
+from appliance_sdk.plugin.configurable import Configurable
 from appliance_sdk.plugin.hookspecs import PLUGIN_HOOKS, refuse_near_misses
 
 if TYPE_CHECKING:
+    from appliance_sdk.plugin.config import PluginConfig
     from appliance_sdk.plugin.events import Event
     from appliance_sdk.plugin.flow import Flow
     from appliance_sdk.plugin.handler import FlowHandler, Opening
@@ -31,39 +27,24 @@ class PluginHost(Protocol):
     def degrade(self, plugin: Plugin, reason: str | None) -> None: ...
 
 
-class Plugin:
+class Plugin(Configurable):
     """Subclass it and define the hooks you need: a method with a hook's name is the hook.
 
     One instance a worker and zone, called by one thread; nothing in it may block. Declare
     `config: MyConfig` to have `[plugins.NAME]` decoded into your own `PluginConfig`.
     """
 
-    name: ClassVar[str] = "plugin"
-    """The name in configuration, logs and events; by default the class name in kebab case."""
-    config_type: ClassVar[type[PluginConfig]] = PluginConfig
-
-    config: Any
     zone: str
     _host: PluginHost | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         refuse_near_misses(cls, PLUGIN_HOOKS)
-        if "name" not in vars(cls):
-            cls.name = kebab(cls.__name__)
-        declared = inspect.get_annotations(cls).get("config")
-        if isinstance(declared, str):
-            frame = sys._getframe(1)
-            cls.config_type = _resolve(cls, declared, frame.f_globals, frame.f_locals)
-        elif declared is not None:
-            cls.config_type = declared
-        if cls.config_type is not PluginConfig:
-            _check_config_type(cls)
 
     def __init__(
         self, config: PluginConfig | None = None, *, zone: str = "default", host: Any = None
     ) -> None:
-        self.config = config if config is not None else msgspec.convert({}, self.config_type)
+        super().__init__(config)
         self.zone = zone
         self._host = host
 
@@ -125,26 +106,6 @@ class Plugin:
         return self._host
 
 
-def kebab(name: str) -> str:
-    """`LoginGuard` as "login-guard"."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
-
-
 def overrides(cls: type, base: type, name: str) -> bool:
     """Whether `cls` defines the method `name` itself instead of inheriting that of `base`."""
     return next((c for c in cls.__mro__ if name in vars(c)), base) is not base
-
-
-def _resolve(cls: type, text: str, globals_: Any, locals_: Any) -> Any:
-    try:
-        return eval(text, dict(globals_), dict(locals_))  # the class's own annotation
-    except NameError as error:
-        raise PluginError(cls.__name__, f"`config: {text}` cannot be resolved: {error}") from None
-
-
-def _check_config_type(cls: type[Plugin]) -> None:
-    declared: Any = cls.config_type
-    if declared is Any:
-        cls.config_type = PluginConfig
-    elif not (isinstance(declared, type) and issubclass(declared, PluginConfig)):
-        raise PluginError(cls.__name__, "`config` must be declared as a PluginConfig subclass")

@@ -19,6 +19,7 @@ from appliance_sdk.plugin import hookspecs
 from appliance_sdk.plugin.base import Plugin, PluginHost, overrides
 from appliance_sdk.plugin.config import PluginConfig, decode_config, merged, near_miss
 from appliance_sdk.plugin.hookspecs import PLUGIN_HOOKS
+from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.wire.geneve import parse_endpoint
 
@@ -252,8 +253,8 @@ def available_plugins() -> list[Available]:
 def find_plugin(name: str) -> Any:
     """Import one plugin by entry-point name, "module:Class" or "path/file.py:Class".
 
-    Returns the Plugin subclass (or an object with `@hookimpl` functions). Raises ConfigError if it
-    is not installed or installed twice, PluginError if it cannot be imported.
+    Returns the Plugin or Sink subclass, or an object with `@hookimpl` functions. Raises
+    ConfigError if it is not installed or installed twice, PluginError if it cannot be imported.
     """
     target = name
     if ":" not in name:
@@ -275,8 +276,8 @@ def find_plugin(name: str) -> Any:
         raise
     except Exception as error:  # whatever a vendor's module does at import
         raise PluginError(name, f"cannot be imported: {type(error).__name__}: {error}") from error
-    if isinstance(plugin, type) and not issubclass(plugin, Plugin):
-        raise PluginError(name, f"{target} is no subclass of appliance_sdk.Plugin")
+    if isinstance(plugin, type) and not issubclass(plugin, Plugin | Sink):
+        raise PluginError(name, f"{target} is no subclass of appliance_sdk.Plugin or Sink")
     return plugin
 
 

@@ -13,6 +13,7 @@ from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.cidr import parse_cidr
 from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
 from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings, find_plugin
+from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.wire.geneve import PORT
 
 
@@ -98,8 +99,15 @@ class ApplianceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def enabled(self, appliance: type[Plugin] | None = None) -> list[Enabled]:
         """Import what the file enables, behind the appliance itself if that has hooks.
 
-        Raises ConfigError or PluginError.
+        Sinks are left out, see `sinks`. Raises ConfigError or PluginError.
         """
+        return [entry for entry in self._found(appliance) if not is_sink(entry.plugin)]
+
+    def sinks(self, appliance: type[Plugin] | None = None) -> list[Enabled]:
+        """The sinks that the file enables. Raises ConfigError or PluginError."""
+        return [entry for entry in self._found(appliance) if is_sink(entry.plugin)]
+
+    def _found(self, appliance: type[Plugin] | None) -> list[Enabled]:
         found: list[tuple[str, Any]] = []
         if appliance is not None and appliance.name not in self.enable:
             found.append((appliance.name, appliance))
@@ -152,6 +160,11 @@ def load_config(path: str | Path, *, offline: bool = False) -> ApplianceConfig:
             raise ConfigError(error.message, path=str(path), key=key, hint=error.hint) from None
     _check(config)
     return config
+
+
+def is_sink(plugin: Any) -> bool:
+    """Whether something that was enabled takes events instead of packets."""
+    return isinstance(plugin, type) and issubclass(plugin, Sink)
 
 
 def _check(config: ApplianceConfig) -> None:

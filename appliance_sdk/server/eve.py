@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from appliance_sdk.plugin.base import kebab
+from appliance_sdk.plugin.configurable import kebab
 from appliance_sdk.plugin.events import (
     Alert,
     Anomaly,

@@ -71,6 +71,9 @@ class Launcher:
     def __init__(self, config: ApplianceConfig, appliance: type[Plugin] | None = None) -> None:
         self._config = config
         self._enabled = config.enabled(appliance)
+        self._sinks = config.sinks(appliance)
+        for sink in self._sinks:
+            sink.decoded()  # mistakes come out here
         self._jobs = load_jobs(config, self._enabled)
         config.pipeline(self._enabled)  # mistakes in zones come out here, not in a worker
         self._loads = run_loads(self._jobs)
@@ -136,7 +139,14 @@ class Launcher:
         signal.set_wakeup_fd(-1)
         channels = [pair[1] for pair in self._event_channels]
         draining = self._drain_since is not None
-        supervisor_process(self._config, self._health_socket, self._from_parent, channels, draining)
+        supervisor_process(
+            self._config,
+            self._sinks,
+            self._health_socket,
+            self._from_parent,
+            channels,
+            draining,
+        )
 
     def _serve(self) -> None:
         self._poller.register(self._wakeup, select.POLLIN)

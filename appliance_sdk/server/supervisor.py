@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from appliance_sdk.plugin.events import Event, Statistics
+from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.server.channel import Channel
 from appliance_sdk.server.config import ApplianceConfig
@@ -36,6 +37,7 @@ class Supervisor:
     def __init__(
         self,
         config: ApplianceConfig,
+        enabled_sinks: Sequence[Enabled],
         health_socket: socket.socket | None,
         parent: Channel,
         workers: Sequence[Channel],
@@ -52,6 +54,7 @@ class Supervisor:
         self._stats_at = time.monotonic()
         events = config.events
         sinks: list[Sink] = [EveFile(events.file, events.types)] if events.file else []
+        sinks += [entry.plugin(entry.decoded()) for entry in enabled_sinks]
         self._sinks = [SinkThread(sink, events.queue, log_event) for sink in sinks]
         self._health: HttpHealth | TcpHealth | None = None
         if health_socket is not None and config.health.kind == "http":

@@ -26,10 +26,15 @@ DEADLINE_S = 20.0
 APPLIANCE = """
 import os, time
 from pathlib import Path
-from appliance_sdk import Appliance, ConfigError, Flow, FlowHandler, PluginConfig, Verdict
+from appliance_sdk import Appliance, ConfigError, PluginConfig, Sink, Verdict
 
 class Config(PluginConfig, frozen=True):
     rules: str = ""
+
+class Tally(Sink):
+    def write(self, events):
+        with open("tally.txt", "a") as file:
+            file.writelines(type(event).__name__ + "\\n" for event in events)
 
 class Blocker(Appliance):
     '''Blocks the ports that its file lists.'''

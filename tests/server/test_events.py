@@ -59,6 +59,17 @@ def test_a_running_appliance_writes_alert_drop_flow_anomaly_and_stats(launch: La
     assert by_type["stats"]["stats"]["dropped.geneve_version"] == 1
 
 
+def test_a_vendors_sink_is_enabled_like_a_plugin(launch: Launch) -> None:
+    running = launch(
+        top='enable = ["blocker.py:Tally"]', settings="[drain]\nsettle_s = 0\nquiet_s = 0\n"
+    ).ready()
+    assert running.passes(7003)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(20) == 0
+    tally = (running.folder / "tally.txt").read_text().split()
+    assert sorted(tally) == ["Alert", "FlowEnded", "Statistics"]
+
+
 def test_answers_show_the_sender_as_source_and_vendors_events_their_fields() -> None:
     alert = eve_record(Alert(message="m", flow=FLOW, to_server=False, timestamp=1.5))
     assert (alert["src_ip"], alert["src_port"]) == ("10.0.0.2", 53)

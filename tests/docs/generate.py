@@ -1,16 +1,19 @@
-"""Writes docs/hooks.md from the hook specifications: `python tests/docs/hook_reference.py`."""
+"""Writes the pages that come from the code: `python tests/docs/generate.py`."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from appliance_sdk.engine import DROP_REASONS
 from appliance_sdk.plugin import hookspecs
 from appliance_sdk.plugin.handler import FlowHandler
 from appliance_sdk.plugin.hookspecs import HANDLER_HOOKS, PLUGIN_HOOKS
+from appliance_sdk.server.logs import LOG_EVENTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "hooks.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 HEAD = """\
 # Hooks
@@ -30,8 +33,42 @@ never computed.
 """
 
 
-def render() -> str:
-    """The whole page."""
+DROPS_HEAD = """\
+# Why a packet is dropped
+
+Every packet that is not forwarded is counted under one of these reasons; received = forwarded +
+dropped always holds. Malformed datagrams are never answered.
+
+| reason | meaning |
+|---|---|
+"""
+
+LOGS_HEAD = """\
+# Log events
+
+What an appliance logs about itself, on standard error, with the fields that say more.
+
+| event | meaning |
+|---|---|
+"""
+
+
+def pages() -> dict[str, str]:
+    """Every generated page by its name."""
+    return {
+        "hooks.md": hooks(),
+        "drop-reasons.md": DROPS_HEAD + rows(DROP_REASONS),
+        "log-events.md": LOGS_HEAD + rows(LOG_EVENTS),
+    }
+
+
+def rows(meanings: Mapping[str, str]) -> str:
+    """A table's rows."""
+    return "".join(f"| `{name}` | {meaning} |\n" for name, meaning in meanings.items())
+
+
+def hooks() -> str:
+    """The hook reference."""
     parts = [HEAD]
     for name in PLUGIN_HOOKS:
         hook = getattr(hookspecs, name)
@@ -57,4 +94,5 @@ def body(hook: object) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
