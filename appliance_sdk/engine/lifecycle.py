@@ -100,6 +100,8 @@ class Lifecycle:
                 outcome = self._attach(flow, seat, outcome, "flow_opened")
             if outcome is not None and outcome.terminal:
                 return outcome, seat
+            if outcome is not None and (outcome.reason or outcome.rule):
+                flow.verdict, flow.decided_by = outcome, seat.name
             if flow.mode == BLOCKED:  # the plugin called flow.set()
                 return None, seat
         return None, None
@@ -282,10 +284,19 @@ class Lifecycle:
         seat, flows = self._rechecks[0]
         for _ in range(min(len(flows), self._settings.recheck_batch)):
             flow = flows.pop()
-            if flow.end_reason or flow.mode == BLOCKED or seat.recheck is None:
+            blocked = flow.mode == BLOCKED
+            if (
+                flow.end_reason
+                or seat.recheck is None
+                or (blocked and flow.decided_by != seat.name)
+            ):
                 continue
             handler = (flow._handlers or {}).get(seat)
             outcome = self._call(seat, "recheck", seat.recheck, flow, handler)
+            if blocked:
+                if outcome is not None and not (isinstance(outcome, Verdict) and outcome.terminal):
+                    self.close(flow, "rejudged")  # its next packet opens it anew
+                continue
             if isinstance(outcome, FlowHandler):
                 outcome = self._attach(flow, seat, outcome, "recheck")
                 if outcome is None and flow._handlers and flow._handlers[seat]._wake_at > 0:

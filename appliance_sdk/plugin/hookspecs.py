@@ -77,7 +77,9 @@ def recheck(flow: Flow, handler: FlowHandler[Any] | None) -> Opening:
 
     When: once for each live flow, some at a time between packets; bypassed flows too. `handler` is
     the one that this plugin gave, or None. Returns None (as before), DONE (no handler any more),
-    a new handler, or BLOCK or REJECT. `flow.packet` is None. Failure: the plugin's `on_error`.
+    a new handler, or BLOCK or REJECT. Of a flow that this plugin itself has blocked, anything but
+    None, BLOCK and REJECT ends it (`rejudged`), and its next packet is asked about as a new flow.
+    `flow.packet` is None. Failure: the plugin's `on_error`.
 
     Example: `return self.flow_opened(flow)`
     """

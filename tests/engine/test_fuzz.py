@@ -119,7 +119,9 @@ def test_random_and_mutated_datagrams() -> None:
     decisions = {FORWARD: 0, DROP: 0, REPLACED: 0}
     for number in range(ROUNDS):
         now = number * 0.001
-        data = rng.randbytes(rng.randrange(120)) if number % 8 == 0 else mutated(rng, rng.choice(pool))
+        data = (
+            rng.randbytes(rng.randrange(120)) if number % 8 == 0 else mutated(rng, rng.choice(pool))
+        )
         peer = rng.randrange(1024, 65536).to_bytes(2, "big") + b"\x0a\x09\0" + bytes([number % 2])
         malformed = sum(engine.drops[r] for r in MALFORMED)
         decision = engine.receive(data, 0, len(data), peer, LOCAL, now)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from appliance_sdk.errors import ConfigError, PluginError
-from appliance_sdk.plugin.base import Plugin, kebab
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.configurable import kebab
 from appliance_sdk.plugin.config import PluginConfig
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
