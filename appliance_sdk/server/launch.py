@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -105,6 +106,7 @@ class Launcher:
         signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(signum, lambda *_: None)
+        _raise_descriptor_limit()
         gc.collect()
         gc.freeze()
         self._supervisor = Child("supervisor", self._be_supervisor)
@@ -345,6 +347,12 @@ def _health_socket(config: ApplianceConfig) -> socket.socket | None:
         return None
     sock.setblocking(False)
     return sock
+
+
+def _raise_descriptor_limit() -> None:
+    """Without a raw socket each source port in use takes a descriptor: have as many as may be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _wait(children: list[Child]) -> None:

@@ -54,7 +54,8 @@ def configure_logs(log: Log) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log.level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write(2) a line: several processes share the descriptor.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
 

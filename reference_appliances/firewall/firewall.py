@@ -24,6 +24,7 @@ from reference_appliances.firewall.ruleset import (
     ICMP,
     ICMPV6,
     LIMIT,
+    MIDSTREAM,
     TCP,
     Ruleset,
     protocol_number,
@@ -116,6 +117,10 @@ class Firewall(Appliance):
             handler.forget(self)
             return None
         judgement = self._judge(flow, by_client=not _server_opened(handler))
+        if flow.verdict.terminal:
+            # What the new policy allows may begin again, but never in its middle.
+            released = judgement.allowed and flow.verdict.rule != MIDSTREAM
+            return Verdict.DONE if released else None
         if judgement.allowed or (isinstance(handler, GateHandler) and not handler.opened):
             return None
         self.report(flow, judgement.verdict, log=judgement.log)
