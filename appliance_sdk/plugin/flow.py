@@ -9,7 +9,12 @@ from appliance_sdk.flow.expiry import Tracked
 from appliance_sdk.flow.key import FlowKey
 from appliance_sdk.plugin.events import FlowInfo
 from appliance_sdk.plugin.verdict import Verdict
-from appliance_sdk.wire.geneve import format_endpoint
+from appliance_sdk.wire.geneve import (
+    ATTACHMENT_OPTION,
+    AWS_OPTION_CLASS,
+    format_endpoint,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from appliance_sdk.flow.reassembly import StreamBuffer
@@ -188,8 +193,16 @@ class Flow(Tracked):
             client_port=self.client_port,
             server_port=self.server_port,
             cookie=self.cookie,
+            attachment_id=self._attachment_id(),
             app=self.app,
         )
+
+    def _attachment_id(self) -> int:
+        header = self.encapsulation[2]
+        for option in parse_options(header, 0, len(header)) if header else ():
+            if (option.option_class, option.type) == (AWS_OPTION_CLASS, ATTACHMENT_OPTION):
+                return int.from_bytes(option.data, "big")
+        return 0
 
     def __str__(self) -> str:
         i = self.info()

@@ -82,6 +82,8 @@ class ApplianceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
     workers: int = 1
+    debug: bool = False
+    """Refuse packets that a plugin kept after the call; slower."""
     listen: Listen = Listen()
     health: Health = Health()
     log: Log = Log()

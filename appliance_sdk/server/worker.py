@@ -62,6 +62,7 @@ class Worker:
             now=now,
             emit=self._emit,
             log=log_event,
+            debug=config.debug,
             first_flow_id=int.from_bytes(os.urandom(4), "big") << 20 | 1,
         )
         apply_loads(self._engine, loads)

@@ -167,6 +167,20 @@ def test_the_same_tuple_behind_two_endpoints_is_judged_apart() -> None:
     assert sorted(f.zone for f in bench.flows) == ["default", "prod"]
 
 
+def test_events_name_the_encapsulation() -> None:
+    bench = Bench(Watcher)
+    packet = build_udp(A, B, 5000, 53, payload=b"x")
+    data = build_geneve(0xA1, 0xC0, attachment_id=77) + packet
+    bench.engine.receive(data, 0, len(data), PEER, LOCAL, bench.now)
+    (flow,) = bench.flows
+    info = flow.info()
+    assert (info.endpoint, info.cookie, info.attachment_id) == (
+        "vpce-000000000000000a1",
+        0xC0,
+        77,
+    )
+
+
 def test_unknown_endpoints_can_be_refused() -> None:
     zones = {"prod": ZoneSettings(("vpce-00000000000000001",))}
     settings = EngineSettings(unknown_endpoint="drop")
