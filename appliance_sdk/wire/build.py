@@ -121,7 +121,14 @@ def build_icmp(
 
 
 def fragment_packet(packet: bytes, mtu: int) -> list[bytes]:
-    """Cut a packet without options or extension headers into fragments of at most `mtu` bytes."""
+    """Cut a packet without options or extension headers into fragments of at most `mtu` bytes.
+
+    Raises ValueError if the MTU leaves no room for eight bytes of payload, or on IPv4 options.
+    """
+    if mtu < (56 if packet[0] >> 4 == 6 else 28):
+        raise ValueError(f"an MTU of {mtu} bytes has no room for a fragment")
+    if packet[0] >> 4 == 4 and packet[0] != 0x45:
+        raise ValueError("packets with IPv4 options are not cut")
     if packet[0] >> 4 == 6:
         return _fragment_ipv6(packet, mtu)
     size = (mtu - 20) // 8 * 8

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from appliance_sdk.wire.checksum import checksum, update_checksum
-from appliance_sdk.wire.packet import ICMP, ICMPV6, TCP, UDP, Headers
+from appliance_sdk.wire.packet import ICMP, ICMPV6, SYN, TCP, UDP, Headers
 
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}
 _END_OF_OPTIONS, _NOP, _MSS = 0, 1, 2
 
 
 def patch_payload(packet: bytearray, headers: Headers, offset: int, new: bytes) -> None:
-    """Overwrite payload bytes from `offset` on; the payload must reach that far.
+    """Overwrite payload bytes from `offset` on. `headers` were parsed from this bytearray.
 
-    `headers` were parsed from this bytearray.
+    Raises ValueError if the payload does not reach that far: its length cannot change. The checksum
+    of a fragmented packet lies in its first fragment, so patching another leaves it wrong.
     """
+    if offset < 0 or headers.payload + offset + len(new) > headers.end:
+        raise ValueError(f"{len(new)} bytes at {offset} reach beyond the payload")
     _replace(packet, headers, headers.payload + offset, new)
 
 
 def clamp_mss(packet: bytearray, headers: Headers, mss: int) -> bool:
     """Lower the MSS option of a TCP SYN to `mss`; whether there was anything to lower."""
+    if headers.protocol != TCP or not headers.flags & SYN:
+        return False  # RFC 9293 §3.7.1: the option counts in a SYN only
     at, end = headers.transport + 20, headers.payload
     while at < end:
         kind = packet[at]
@@ -44,7 +49,7 @@ def _replace(packet: bytearray, headers: Headers, at: int, new: bytes) -> None:
     low = at - (at - headers.transport) % 2
     high = at + len(new)
     high += (high - headers.transport) % 2
-    high = min(high, headers.end)
+    high = min(high, _checked_end(packet, headers))
     before = bytes(packet[low:high])
     packet[at : at + len(new)] = new
     after = bytes(packet[low:high])
@@ -59,6 +64,14 @@ def _replace(packet: bytearray, headers: Headers, at: int, new: bytes) -> None:
     if headers.protocol == UDP and total == 0:
         total = 0xFFFF
     packet[place : place + 2] = total.to_bytes(2, "big")
+
+
+def _checked_end(packet: bytearray, headers: Headers) -> int:
+    """Where the bytes end that the checksum covers; a UDP length may say less than the IP length."""
+    if headers.protocol != UDP or headers.is_fragment:
+        return headers.end
+    length = int.from_bytes(packet[headers.transport + 4 : headers.transport + 6], "big")
+    return min(headers.end, headers.transport + length) if length >= 8 else headers.end
 
 
 def fix_ipv4_checksum(packet: bytearray, start: int = 0) -> None:

@@ -28,6 +28,7 @@ _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _CONTROL, _CRITICAL = 0x80, 0x40
 _FOREIGN_CLASSES = (0x0132, 0x0167)  # Google Cloud NSI, Tencent Cloud GWLB
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _LENGTHS = {ENDPOINT_OPTION: 8, ATTACHMENT_OPTION: 8, COOKIE_OPTION: 4}
 
 
@@ -148,6 +149,10 @@ def build_geneve(
     extra: Sequence[Option] = (),
 ) -> bytes:
     """A header as GWLB sends it, 40 bytes, and `extra` options behind. Raises ValueError."""
+    if not (0 <= endpoint_id < 1 << 64 and 0 <= attachment_id < 1 << 64):
+        raise ValueError("endpoint and attachment ids have 64 bits")
+    if not (0 <= cookie < 1 << 32 and 0 <= vni < 1 << 24):
+        raise ValueError("a cookie has 32 bits, a VNI 24")
     options = b"".join(
         _build_option(option)
         for option in (
@@ -177,12 +182,9 @@ def format_endpoint(endpoint_id: int) -> str:
 def parse_endpoint(text: str) -> int:
     """The id in an endpoint's name, of 17 or (before 2018) 8 hex digits. Raises ValueError."""
     digits = text.removeprefix("vpce-")
-    if digits == text or len(digits) not in (8, 17) or not digits.isascii():
-        raise ValueError(f"`{text}` is not an endpoint id: vpce- and 17 hex digits")
-    try:
-        number = int(digits, 16) if digits.isalnum() else -1
-    except ValueError:
-        number = -1
-    if not 0 <= number < 1 << 64:
-        raise ValueError(f"`{text}` is not an endpoint id: vpce- and 17 hex digits")
-    return number
+    # int() alone would take "0x", "_", blanks and other scripts' digits.
+    if digits != text and len(digits) in (8, 17) and _HEX_DIGITS.issuperset(digits):
+        number = int(digits, 16)
+        if number < 1 << 64:
+            return number
+    raise ValueError(f"`{text}` is not an endpoint id: vpce- and 17 hex digits")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from appliance_sdk.errors import MalformedPacket
 from appliance_sdk.wire.buffer import Buffer
@@ -16,6 +16,7 @@ _IPV4 = struct.Struct(">BxHHHBBxx4s4s")
 _IPV6 = struct.Struct(">IHBB16s16s")
 _PORTS = struct.Struct(">HH")
 _TCP = struct.Struct(">HHIIBBH")
+_FRAGMENT_HEADER = struct.Struct(">BxHI")
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _DESTINATION = 0, 43, 44, 60
 _MOBILITY, _HIP, _SHIM6 = 135, 139, 140
 _PLAIN_EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _DESTINATION, _MOBILITY, _HIP, _SHIM6))
@@ -65,28 +66,24 @@ class Headers(NamedTuple):
         return self.more_fragments and self.fragment_offset == 0
 
 
-class _Network(NamedTuple):
-    version: int
-    protocol: int
-    source: bytes
-    destination: bytes
-    transport: int
-    end: int
-    ttl: int
-    fragment_id: int
-    fragment_offset: int
-    more_fragments: bool
+_Network: TypeAlias = tuple[int, bytes, bytes, int, int, int, int, int, bool]
+"""What both versions have: protocol, source, destination, transport, end, ttl, fragment id, offset
+and more. A bare tuple, taken apart at once: this runs for every packet."""
 
 
 def parse_packet(buffer: Buffer, start: int, end: int) -> Headers:
     """Read the packet at `start`; at most the bytes before `end`. Raises MalformedPacket."""
-    network = _parse_network(buffer, start, end, whole=True)
-    protocol, transport, stop = network.protocol, network.transport, network.end
+    version = buffer[start] >> 4 if end > start else 0
+    protocol, source, destination, transport, stop, ttl, fragment_id, fragment_offset, more = (
+        _parse_ipv4(buffer, start, end, True)
+        if version == 4
+        else _parse_other(buffer, start, end, True)
+    )
     size = stop - transport
     source_port = destination_port = seq = ack = flags = window = 0
     icmp_type = icmp_code = -1
     payload = transport
-    if network.fragment_offset == 0:
+    if fragment_offset == 0:
         if protocol == TCP:
             if size < 20:
                 raise MalformedPacket("tcp_truncated")
@@ -106,26 +103,30 @@ def parse_packet(buffer: Buffer, start: int, end: int) -> Headers:
                 raise MalformedPacket("icmp_truncated")
             icmp_type, icmp_code = buffer[transport], buffer[transport + 1]
             payload += min(8, size)
-    return Headers(
-        network.version,
-        protocol,
-        network.source,
-        network.destination,
-        source_port,
-        destination_port,
-        transport,
-        payload,
-        stop,
-        network.ttl,
-        network.fragment_id,
-        network.fragment_offset,
-        network.more_fragments,
-        seq,
-        ack,
-        flags,
-        window,
-        icmp_type,
-        icmp_code,
+    # Twice as fast as calling Headers, which is a Python function around this.
+    return tuple.__new__(
+        Headers,
+        (
+            version,
+            protocol,
+            source,
+            destination,
+            source_port,
+            destination_port,
+            transport,
+            payload,
+            stop,
+            ttl,
+            fragment_id,
+            fragment_offset,
+            more,
+            seq,
+            ack,
+            flags,
+            window,
+            icmp_type,
+            icmp_code,
+        ),
     )
 
 
@@ -135,26 +136,30 @@ def parse_quoted(buffer: Buffer, start: int, end: int) -> Headers:
     The quoted packet may be cut off anywhere after its first eight transport bytes (RFC 792).
     Raises MalformedPacket.
     """
-    network = _parse_network(buffer, start, end, whole=False)
+    version = buffer[start] >> 4 if end > start else 0
+    read = _parse_ipv4 if version == 4 else _parse_other
+    protocol, source, destination, transport, stop, ttl, fragment_id, fragment_offset, more = read(
+        buffer, start, end, False
+    )
     source_port = destination_port = 0
-    if network.protocol in (TCP, UDP) and network.fragment_offset == 0:
-        if network.end - network.transport < 4:
+    if protocol in (TCP, UDP) and fragment_offset == 0:
+        if stop - transport < 4:
             raise MalformedPacket("ip_truncated")
-        source_port, destination_port = _PORTS.unpack_from(buffer, network.transport)
+        source_port, destination_port = _PORTS.unpack_from(buffer, transport)
     return Headers(
-        network.version,
-        network.protocol,
-        network.source,
-        network.destination,
+        version,
+        protocol,
+        source,
+        destination,
         source_port,
         destination_port,
-        network.transport,
-        network.transport,
-        network.end,
-        network.ttl,
-        network.fragment_id,
-        network.fragment_offset,
-        network.more_fragments,
+        transport,
+        transport,
+        stop,
+        ttl,
+        fragment_id,
+        fragment_offset,
+        more,
         0,
         0,
         0,
@@ -162,17 +167,6 @@ def parse_quoted(buffer: Buffer, start: int, end: int) -> Headers:
         -1,
         -1,
     )
-
-
-def _parse_network(buffer: Buffer, start: int, end: int, *, whole: bool) -> _Network:
-    if end <= start:
-        raise MalformedPacket("ip_truncated")
-    version = buffer[start] >> 4
-    if version == 4:
-        return _parse_ipv4(buffer, start, end, whole)
-    if version == 6:
-        return _parse_ipv6(buffer, start, end, whole)
-    raise MalformedPacket("inner_version")
 
 
 def _parse_ipv4(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
@@ -192,8 +186,7 @@ def _parse_ipv4(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
         total = end - start
         if total < header:
             raise MalformedPacket("ip_truncated")
-    return _Network(
-        4,
+    return (
         protocol,
         source,
         destination,
@@ -206,7 +199,12 @@ def _parse_ipv4(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
     )
 
 
-def _parse_ipv6(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
+def _parse_other(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
+    """IPv6 with its chain, or nothing that is IP."""
+    if end <= start:
+        raise MalformedPacket("ip_truncated")
+    if buffer[start] >> 4 != 6:
+        raise MalformedPacket("inner_version")
     if end - start < 40:
         raise MalformedPacket("ip_truncated")
     _first, length, protocol, ttl, source, destination = _IPV6.unpack_from(buffer, start)
@@ -219,7 +217,7 @@ def _parse_ipv6(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
         stop = end
     at = start + 40
     fragment_id = fragment_offset = 0
-    more = False
+    more = fragmented = False
     for _ in range(_MAX_EXTENSIONS):
         if protocol in _PLAIN_EXTENSIONS:
             if stop - at < 8:
@@ -227,11 +225,12 @@ def _parse_ipv6(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
             protocol, units = buffer[at], buffer[at + 1]
             at += (units + 1) << 3  # RFC 8200 §4.3
         elif protocol == _FRAGMENT:
-            if stop - at < 8:
+            # A second one would hide the first, whose rest is then no fragment to us but is to the
+            # receiver; RFC 8200 §4.1 has each header once.
+            if stop - at < 8 or fragmented:
                 raise MalformedPacket("ipv6_chain")
-            protocol = buffer[at]
-            field = buffer[at + 2] << 8 | buffer[at + 3]
-            fragment_id = int.from_bytes(buffer[at + 4 : at + 8], "big")
+            fragmented = True
+            protocol, field, fragment_id = _FRAGMENT_HEADER.unpack_from(buffer, at)
             fragment_offset, more = field & 0xFFF8, bool(field & 1)
             at += 8
             if fragment_offset:
@@ -242,8 +241,7 @@ def _parse_ipv6(buffer: Buffer, start: int, end: int, whole: bool) -> _Network:
             raise MalformedPacket("ipv6_chain")
     else:
         raise MalformedPacket("ipv6_chain")
-    return _Network(
-        6,
+    return (
         protocol,
         source,
         destination,

@@ -27,7 +27,7 @@ MALFORMED: Mapping[str, str] = MappingProxyType(
         "ip_header_length": "The IPv4 header length is impossible.",
         "ip_total_length": "The IP length is shorter than the headers.",
         "ipv6_jumbogram": "An IPv6 payload length of 0: a jumbogram, which no VPC carries.",
-        "ipv6_chain": "The IPv6 extension headers are truncated or too many.",
+        "ipv6_chain": "The IPv6 extension headers are truncated, too many, or fragment twice.",
         "tcp_truncated": "Fewer bytes than a TCP header.",
         "tcp_offset": "The TCP data offset is impossible.",
         "udp_truncated": "Fewer bytes than a UDP header.",

@@ -6,8 +6,8 @@ import pytest
 
 from appliance_sdk.errors import ConfigError, PluginError
 from appliance_sdk.plugin.base import Plugin
-from appliance_sdk.plugin.configurable import kebab
 from appliance_sdk.plugin.config import PluginConfig
+from appliance_sdk.plugin.configurable import kebab
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
 from appliance_sdk.plugin.hookspecs import hookimpl
