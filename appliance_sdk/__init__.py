@@ -11,7 +11,15 @@ from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.chunk import Chunk
 from appliance_sdk.plugin.cidr import CidrSet
 from appliance_sdk.plugin.config import PluginConfig, decode_config, near_miss, read_toml
-from appliance_sdk.plugin.events import Alert, Anomaly, Dropped, Event, FlowEnded, FlowInfo
+from appliance_sdk.plugin.events import (
+    Alert,
+    Anomaly,
+    Dropped,
+    Event,
+    FlowEnded,
+    FlowInfo,
+    show_end,
+)
 from appliance_sdk.plugin.flow import Flow, Stats
 from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
 from appliance_sdk.plugin.hookspecs import hookimpl
@@ -55,6 +63,7 @@ __all__ = [
     "hookimpl",
     "near_miss",
     "read_toml",
+    "show_end",
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from appliance_sdk.cli.text import balance, coloured, flow_name, table
+from appliance_sdk.cli.text import balance, coloured, table
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.events import Alert
 from appliance_sdk.plugin.manager import Enabled, find_plugin
@@ -108,7 +108,7 @@ def flow_lines(result: ReplayResult) -> list[str]:
     rows = [("verdict", "flow", "packets", "rule", "reason")]
     for event in result.flows:
         packets = f"{event.packets_to_server}/{event.packets_to_client}"
-        rows.append((event.verdict, flow_name(event.flow), packets, event.rule, event.reason))
+        rows.append((event.verdict, str(event.flow), packets, event.rule, event.reason))
     return table(rows, coloured)
 
 

@@ -1,12 +1,10 @@
-"""Text for terminals: aligned tables, flows by name, balances of packets."""
+"""Text for terminals: aligned tables, verdicts in colour, balances of packets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 import click
-
-from appliance_sdk.plugin.events import FlowInfo
 
 COLOURS = {
     "forward": "green",
@@ -41,17 +39,6 @@ def coloured(padded: str, cell: str) -> str:
     return click.style(padded, fg=colour) if colour else padded
 
 
-def flow_name(flow: FlowInfo | None) -> str:
-    """A flow as people write it."""
-    if flow is None:
-        return ""
-    ends = [
-        _end(ip, port)
-        for ip, port in ((flow.client_ip, flow.client_port), (flow.server_ip, flow.server_port))
-    ]
-    return f"{flow.protocol} {ends[0]} -> {ends[1]}"
-
-
 def balance(packets: int, forwarded: int, dropped: Mapping[str, int]) -> str:
     """`N packets = A forwarded + B dropped`, with the reasons."""
     total = sum(dropped.values())
@@ -60,9 +47,3 @@ def balance(packets: int, forwarded: int, dropped: Mapping[str, int]) -> str:
     if reasons:
         text += " (" + ", ".join(f"{name} {count:,}" for name, count in reasons) + ")"
     return text
-
-
-def _end(ip: str, port: int) -> str:
-    if not port:
-        return ip
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

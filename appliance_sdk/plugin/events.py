@@ -22,6 +22,17 @@ class FlowInfo(msgspec.Struct, frozen=True):
     attachment_id: int = 0
     app: str = ""
 
+    def __str__(self) -> str:
+        client = show_end(self.client_ip, self.client_port)
+        return f"{self.protocol} {client} -> {show_end(self.server_ip, self.server_port)}"
+
+
+def show_end(ip: str, port: int) -> str:
+    """An address with its port, if it has one: "10.0.0.1:80", "[2001:db8::1]:80", "10.0.0.1"."""
+    if not port:
+        return ip
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
 
 class Event(msgspec.Struct, kw_only=True):
     """Base of every event. Subclass it for your own; fields must be plain data.

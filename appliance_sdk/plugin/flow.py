@@ -205,15 +205,7 @@ class Flow(Tracked):
         return 0
 
     def __str__(self) -> str:
-        i = self.info()
-        client, server = _end(i.client_ip, i.client_port), _end(i.server_ip, i.server_port)
-        return f"{i.protocol} {client} -> {server} ({i.endpoint})"
+        return f"{self.info()} ({self.endpoint})"
 
     def __repr__(self) -> str:
         return f"<Flow {self}>"
-
-
-def _end(ip: str, port: int) -> str:
-    if not port:
-        return ip
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

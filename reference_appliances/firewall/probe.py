@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-from appliance_sdk import ConfigError, near_miss
+from appliance_sdk import ConfigError, near_miss, show_end
 from reference_appliances.firewall.matcher import Judgement, Matcher
 from reference_appliances.firewall.ruleset import (
     ICMP,
@@ -92,10 +92,3 @@ def _end(text: str) -> tuple[bytes, int]:
         return ipaddress.ip_address(address).packed, port
     except ValueError:
         raise ConfigError(f"`{text}`: `{address}` is no address", hint=_EXAMPLE) from None
-
-
-def show_end(address: str, port: int) -> str:
-    """One end of a flow as it is read: `10.0.0.5:443`, `[fd00::5]:443`, or the address alone."""
-    if not port:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from appliance_sdk import Event, FlowEnded, FlowInfo
+from appliance_sdk import Event, FlowEnded, FlowInfo, show_end
 from reference_appliances.firewall.events import FirewallVerdict
-from reference_appliances.firewall.probe import show_end
 from reference_appliances.firewall.ruleset import DEFAULT, LIMIT, MIDSTREAM, RELATED, Ruleset
 
 
