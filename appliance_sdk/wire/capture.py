@@ -20,7 +20,8 @@ _RAW_ALIASES = frozenset((12, 14, RAW, IPV4, IPV6))
 _ETHERTYPE_IP = frozenset((0x0800, 0x86DD))
 _ETHERTYPE_VLAN = frozenset((0x8100, 0x88A8, 0x9100))
 _MAX_VLAN_TAGS = 4
-_NOT_A_CAPTURE = "give a pcap or pcapng file"
+_MAX_FRAME = 16 * 1024 * 1024
+_HINT = "give a pcap or pcapng file"
 
 
 class Frame(NamedTuple):
@@ -34,8 +35,8 @@ class Frame(NamedTuple):
 def read_capture(path: str | Path) -> Iterator[Frame]:
     """Every frame of a pcap (µs or ns, either byte order) or pcapng file, in file order.
 
-    Raises ConfigError if there is no such file, if it is no capture, or if it is cut off or
-    damaged behind the frames that were read.
+    Raises ConfigError if there is no such file, if it is no capture, or, behind the last whole
+    frame, if the file is cut off or damaged there.
     """
     try:
         file = Path(path).open("rb")  # noqa: SIM115 (closed below, where the frames end)
@@ -44,27 +45,51 @@ def read_capture(path: str | Path) -> Iterator[Frame]:
     with file:
         magic = file.read(4)
         file.seek(0)
-        frames = _read_pcapng(file) if magic == SECTION_HEADER else _read_pcap(file)
-        count = 0
         try:
-            for frame in frames:
-                count += 1
-                yield frame
-        except GeneratorExit:
-            raise
-        except Exception as error:  # dpkt raises what it likes on damaged files
-            if not count and magic != SECTION_HEADER and isinstance(error, ValueError):
-                message = "is not a capture"
-            else:
+            frames = _read_pcapng(file) if magic == SECTION_HEADER else _open_pcap(file)
+        except Exception:  # dpkt raises what it likes
+            raise ConfigError("is not a capture", path=str(path), hint=_HINT) from None
+        count = 0
+        while True:
+            try:
+                frame = next(frames, None)
+            except Exception as error:
                 message = f"is damaged after {count} frames: {error}"
-            raise ConfigError(message, path=str(path), hint=_NOT_A_CAPTURE) from None
+                raise ConfigError(message, path=str(path)) from None
+            if frame is None:
+                return
+            count += 1
+            yield frame
 
 
-def _read_pcap(file: BinaryIO) -> Iterator[Frame]:
-    reader = dpkt.pcap.Reader(file)
+class _Whole:
+    """A file for dpkt, which takes what is left of a cut-off packet for the whole packet."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.at_end = False
+
+    def read(self, size: int) -> bytes:
+        if size > _MAX_FRAME:
+            raise ValueError(f"a frame of {size} bytes")
+        data = self._file.read(size)
+        self.at_end = len(data) < size
+        if data and self.at_end:
+            raise ValueError("the last frame is cut off")
+        return data
+
+
+def _open_pcap(file: BinaryIO) -> Iterator[Frame]:
+    whole = _Whole(file)
+    return _read_pcap(dpkt.pcap.Reader(whole), whole)
+
+
+def _read_pcap(reader: dpkt.pcap.Reader, whole: _Whole) -> Iterator[Frame]:
     linktype: int = reader.datalink() & 0xFFFF
     for timestamp, data in reader:
-        yield Frame(float(timestamp), linktype, bytes(data))
+        if whole.at_end:  # right behind the frame's header
+            raise ValueError("the last frame is cut off")
+        yield Frame(float(timestamp), linktype, data)
 
 
 def _read_pcapng(file: BinaryIO) -> Iterator[Frame]:
@@ -87,33 +112,31 @@ def inner_packet(frame: Frame) -> tuple[int, int]:
     if linktype == SLL:
         if size < 16:
             raise MalformedPacket("truncated_link")
-        return _tagged(data, 14)
+        return _tagged(data, 14, 16)
     if linktype == SLL2:
         if size < 20:
             raise MalformedPacket("truncated_link")
-        if int.from_bytes(data[:2], "big") not in _ETHERTYPE_IP:
-            raise MalformedPacket("not_ip")
-        return 20, size
+        return _tagged(data, 0, 20)
     raise MalformedPacket("unknown_link")
 
 
 def _ethernet(data: bytes) -> tuple[int, int]:
     if len(data) < 14:
         raise MalformedPacket("truncated_link")
-    return _tagged(data, 12)
+    return _tagged(data, 12, 14)
 
 
-def _tagged(data: bytes, at: int) -> tuple[int, int]:
-    """Follow an EtherType, through VLAN tags, to IP."""
+def _tagged(data: bytes, at: int, after: int) -> tuple[int, int]:
+    """Follow the EtherType at `at` to IP, through the VLAN tags at `after`, if there are any."""
     for _ in range(_MAX_VLAN_TAGS + 1):
-        if at + 2 > len(data):
-            raise MalformedPacket("truncated_link")
         ethertype = int.from_bytes(data[at : at + 2], "big")
         if ethertype in _ETHERTYPE_IP:
-            return at + 2, len(data)
+            return after, len(data)
         if ethertype not in _ETHERTYPE_VLAN:
             raise MalformedPacket("not_ip")
-        at += 4
+        at, after = after + 2, after + 4
+        if after > len(data):
+            raise MalformedPacket("truncated_link")
     raise MalformedPacket("not_ip")
 
 

@@ -67,7 +67,7 @@ def _replace(packet: bytearray, headers: Headers, at: int, new: bytes) -> None:
 
 
 def _checked_end(packet: bytearray, headers: Headers) -> int:
-    """Where the bytes end that the checksum covers; a UDP length may say less than the IP length."""
+    """Where the checksum's bytes end; a UDP length may say less than the IP length."""
     if headers.protocol != UDP or headers.is_fragment:
         return headers.end
     length = int.from_bytes(packet[headers.transport + 4 : headers.transport + 6], "big")
