@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from appliance_sdk.cli.text import table
-from appliance_sdk.plugin.manager import available_plugins
+from appliance_sdk.plugin.discovery import available_plugins
 from appliance_sdk.server.config import load_config
 
 

@@ -11,8 +11,9 @@ import click
 
 from appliance_sdk.cli.text import balance, coloured, table
 from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.discovery import find_plugin
 from appliance_sdk.plugin.events import Alert
-from appliance_sdk.plugin.manager import Enabled, find_plugin
+from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.server.config import ApplianceConfig, Log, load_config
 from appliance_sdk.server.eve import EveFile, eve_record
 from appliance_sdk.server.logs import configure_logs, log_event

@@ -12,7 +12,8 @@ from appliance_sdk.errors import ConfigError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.cidr import parse_cidr
 from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
-from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings, find_plugin
+from appliance_sdk.plugin.discovery import find_plugin
+from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings
 from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.wire.geneve import PORT
 

@@ -8,10 +8,11 @@ from appliance_sdk.errors import ConfigError, PluginError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.config import PluginConfig
 from appliance_sdk.plugin.configurable import kebab
+from appliance_sdk.plugin.discovery import find_plugin
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
 from appliance_sdk.plugin.hookspecs import hookimpl
-from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings, find_plugin
+from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings
 from appliance_sdk.plugin.verdict import Verdict
 
 
