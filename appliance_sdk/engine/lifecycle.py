@@ -16,7 +16,7 @@ from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler
 from appliance_sdk.plugin.verdict import Action, Verdict
 from appliance_sdk.wire.geneve import format_endpoint
-from appliance_sdk.wire.packet import Headers
+from appliance_sdk.wire.packet import ACK, SYN, Headers
 
 if TYPE_CHECKING:
     from appliance_sdk.engine.engine import Engine
@@ -60,6 +60,9 @@ class Lifecycle:
             direction_sure=start.sure,
         )
         self._next_id += 1
+        if tcp is not None and headers.flags & (SYN | ACK) == SYN:
+            # Also if the SYN is refused now: sent again, it must find this flow and its verdict.
+            tcp.opening_seq = headers.seq
         if tcp is not None and tcp.established:
             flow.half_open = False
             flow.timeout_s = self._idle_s(tcp)

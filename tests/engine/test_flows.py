@@ -104,6 +104,24 @@ def test_a_syn_with_another_number_on_a_closed_flow_is_a_new_flow() -> None:
     assert bench.flows != [first]
 
 
+def test_a_repeated_syn_of_a_refused_flow_is_no_new_flow() -> None:
+    asked: list[str] = []
+
+    class Refuses(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            asked.append(str(flow))
+            return Verdict.BLOCK
+
+    bench = Bench(Refuses)
+    syn = build_tcp(A, B, 4000, 80, seq=7, flags=SYN)
+    for _ in range(3):
+        assert bench.send(syn) == []
+        bench.advance(1)
+    assert len(asked) == 1
+    bench.send(build_tcp(A, B, 4000, 80, seq=8, flags=SYN))
+    assert len(asked) == 2
+
+
 def test_a_syn_with_a_new_cookie_is_a_new_flow_and_answers_carry_the_new_cookie() -> None:
     bench = Bench(Watcher)
     engine = bench.engine
