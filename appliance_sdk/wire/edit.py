@@ -58,8 +58,8 @@ def _replace(packet: bytearray, headers: Headers, at: int, new: bytes) -> None:
         return
     place = headers.transport + field
     old = int.from_bytes(packet[place : place + 2], "big")
-    if headers.protocol == UDP and old == 0 and headers.version == 4:
-        return  # RFC 768: no checksum was made
+    if headers.protocol == UDP and old == 0:
+        return  # RFC 768, RFC 6935: no checksum was made, and none must appear
     total = update_checksum(old, before, after)
     if headers.protocol == UDP and total == 0:
         total = 0xFFFF

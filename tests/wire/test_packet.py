@@ -272,8 +272,7 @@ def check_contract(data: bytes) -> None:
         assert len(h.source) == len(h.destination) == {4: 4, 6: 16}[h.version]
         # The same wherever it lies, and whatever surrounds it.
         moved = parse_packet(b"\xaa" * 3 + data + b"\xbb" * 64, 3, 3 + len(data))
-        places = {"transport": h.transport + 3, "payload": h.payload + 3, "end": h.end + 3}
-        assert moved == h._replace(**places)
+        assert moved == h._replace(transport=h.transport + 3, payload=h.payload + 3, end=h.end + 3)
         # What can be read whole can be read as a quotation, too.
         assert parse_quoted(data, 0, len(data))[:6] == h[:6]
     with contextlib.suppress(MalformedPacket):
