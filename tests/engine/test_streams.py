@@ -1,0 +1,241 @@
+"""Streams through the engine: what leaves is what was judged, whatever order it comes in."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from typing import Any, ClassVar
+
+import pytest
+
+from appliance_sdk.engine import EngineSettings
+from appliance_sdk.flow.reassembly import StreamLimits
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.chunk import Chunk
+from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
+from appliance_sdk.plugin.verdict import Verdict
+from appliance_sdk.testing import Bench
+from appliance_sdk.wire.build import build_tcp
+from appliance_sdk.wire.packet import ACK, FIN, SYN, parse_packet
+
+A, B = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
+ISN, PEER_ISN = 0xFFFFFFF0, 500
+
+
+class Scans(Plugin):
+    """Blocks a stream with "evil" in it; keeps what it was shown."""
+
+    shown: ClassVar[list[tuple[bytes, int, int]]] = []
+
+    def flow_opened(self, flow: Flow) -> Opening:
+        return Scan()
+
+
+class Scan(FlowHandler["Scans"]):
+    lookback = 8
+
+    def data(self, chunk: Chunk) -> Outcome:
+        if chunk.to_server:
+            Scans.shown.append((chunk.data[chunk.fresh :], chunk.offset, chunk.gap))
+        return Verdict.BLOCK.because("evil") if b"evil" in chunk else None
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    Scans.shown = []
+
+
+class Client:
+    """Sends segments at positions of its stream, numbers wrapping around."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        bench.send(build_tcp(A, B, 4000, 80, seq=ISN, flags=SYN))
+        bench.send(
+            build_tcp(B, A, 80, 4000, seq=PEER_ISN, ack=(ISN + 1) & 0xFFFFFFFF, flags=SYN | ACK)
+        )
+        bench.send(build_tcp(A, B, 4000, 80, seq=ISN + 1, ack=PEER_ISN + 1, flags=ACK))
+
+    def sends(self, at: int, data: bytes, flags: int = ACK) -> bytes | None:
+        """The payload that reaches the server, None if the segment was dropped."""
+        seq = (ISN + 1 + at) & 0xFFFFFFFF
+        packet = build_tcp(A, B, 4000, 80, seq=seq, ack=PEER_ISN + 1, flags=flags, payload=data)
+        for out in self.bench.send(packet):
+            headers = parse_packet(out, 0, len(out))
+            if headers.source == A:
+                return out[headers.payload : headers.end]
+        return None
+
+    def acknowledged(self, at: int) -> bool:
+        """The server acknowledges everything before a position; whether that is let through."""
+        ack = (ISN + 1 + at) & 0xFFFFFFFF
+        packet = build_tcp(B, A, 80, 4000, seq=PEER_ISN + 1, ack=ack, flags=ACK)
+        return packet in self.bench.send(packet)
+
+
+def test_the_segment_that_completes_a_pattern_is_the_one_that_is_dropped() -> None:
+    client = Client(Bench(Scans))
+    assert client.sends(2, b"il") == b"il"
+    assert client.sends(0, b"ev") is None
+    assert client.sends(0, b"ev") is None
+    assert client.sends(4, b"more") is None
+
+
+def test_a_copied_segment_cannot_be_sent_again_with_other_bytes() -> None:
+    client = Client(Bench(Scans))
+    assert client.sends(4, b"harm") == b"harm"
+    assert client.sends(4, b"evil") is None
+    assert client.sends(0, b"....evil") is None
+    assert client.sends(0, b"....") == b"...."
+    assert Scans.shown == [(b"....harm", 0, 0)]
+    assert client.bench.engine.drops == {"stream_conflict": 2}
+
+
+def test_what_was_shown_cannot_be_sent_again_with_other_bytes_until_it_is_acknowledged() -> None:
+    client = Client(Bench(Scans))
+    assert client.sends(0, b"harmless") == b"harmless"
+    assert client.sends(4, b"evil") is None
+    assert client.sends(0, b"harmless") == b"harmless"
+    assert client.acknowledged(8)
+    assert client.sends(7, b"?") == b"?", "a keep-alive: the receiver ignores its byte"
+
+
+def test_every_byte_is_shown_once_in_whatever_order_segments_come() -> None:
+    rng = random.Random(7)
+    stream = rng.randbytes(3000)
+    for _ in range(20):
+        Scans.shown = []
+        client = Client(Bench(Scans))
+        cuts = sorted({0, 3000, *(rng.randrange(3000) for _ in range(15))})
+        parts = list(itertools.pairwise(cuts))
+        parts += rng.choices(parts, k=5)
+        rng.shuffle(parts)
+        for start, end in parts:
+            assert client.sends(start, stream[start:end]) == stream[start:end]
+        assert b"".join(data for data, _, _ in Scans.shown) == stream
+        positions = [offset for _, offset, _ in Scans.shown]
+        assert positions == sorted(positions)
+
+
+def test_bytes_that_only_the_receiver_saw_are_a_gap() -> None:
+    client = Client(Bench(Scans))
+    client.sends(0, b"one")
+    client.sends(8, b"three")
+    assert client.acknowledged(13)
+    assert client.sends(13, b"four") == b"four"
+    assert Scans.shown == [(b"one", 0, 0), (b"three", 8, 5), (b"four", 13, 0)]
+
+
+@pytest.mark.parametrize("policy", ["block", "reject"])
+def test_a_gap_can_be_refused(policy: str) -> None:
+    client = Client(Bench(Scans, gap=policy))
+    client.sends(0, b"one")
+    client.sends(8, b"three")
+    assert not client.acknowledged(13)
+    assert client.sends(13, b"four") is None
+    (flow,) = client.bench.flows
+    assert flow.verdict == Verdict.of(policy)  # type: ignore[arg-type]
+
+
+def test_too_much_behind_a_missing_segment_is_dropped_until_it_comes() -> None:
+    limits = EngineSettings(stream=StreamLimits(pending_bytes=100))
+    client = Client(Bench(Scans, settings=limits))
+    assert client.sends(50, b"x" * 60) is not None
+    assert client.sends(110, b"y" * 60) is None
+    assert client.bench.engine.drops == {"stream_full": 1}
+    assert client.sends(0, b"z" * 50) is not None
+    assert client.sends(110, b"y" * 60) is not None
+    assert sum(len(data) for data, _, _ in Scans.shown) == 170
+
+
+def test_bytes_in_a_syn_are_the_first_of_the_stream() -> None:
+    bench = Bench(Scans)
+    syn = build_tcp(A, B, 4000, 80, seq=99, flags=SYN, payload=b"early ")
+    assert bench.send(syn) == [syn]
+    answer = build_tcp(B, A, 80, 4000, seq=5, ack=106, flags=SYN | ACK)
+    assert bench.send(answer) == [answer]
+    more = build_tcp(A, B, 4000, 80, seq=106, ack=6, flags=ACK, payload=b"late")
+    assert bench.send(more) == [more]
+    assert Scans.shown == [(b"early ", 0, 0), (b"late", 6, 0)]
+
+
+def test_a_fin_with_bytes_brings_them_first() -> None:
+    client = Client(Bench(Scans))
+    assert client.sends(0, b"ev") == b"ev"
+    assert client.sends(2, b"il", FIN | ACK) is None
+
+
+class Redacts(Plugin):
+    def flow_opened(self, flow: Flow) -> Opening:
+        return Redact()
+
+
+class Redact(FlowHandler["Redacts"]):
+    lookback = 3
+    edits = True
+
+    def data(self, chunk: Chunk) -> Outcome:
+        for found in re.finditer(rb"\d+", chunk.data):
+            chunk.mask(found.start(), found.end())
+        return None
+
+
+def test_edited_bytes_are_edited_again_when_they_are_sent_again() -> None:
+    client = Client(Bench(Redacts))
+    assert client.sends(0, b"pin 1234 ok") == b"pin **** ok"
+    assert client.sends(0, b"pin 1234 ok") == b"pin **** ok"
+    assert client.sends(4, b"1234 ok and 5") == b"**** ok and *"
+    assert client.sends(4, b"9999") is None, "other bytes than those that were judged"
+
+
+def test_an_edited_stream_must_come_in_order() -> None:
+    client = Client(Bench(Redacts))
+    assert client.sends(4, b"1234") is None
+    assert client.sends(0, b"pin ") == b"pin "
+    assert client.sends(4, b"1234") == b"****"
+    assert client.bench.engine.drops == {"stream_out_of_order": 1}
+
+
+def test_two_handlers_edit_one_after_the_other() -> None:
+    class Upper(FlowHandler[Any]):
+        edits = True
+
+        def data(self, chunk: Chunk) -> Outcome:
+            assert b"1" not in chunk.data
+            chunk.mask(0, 1, b"#")
+            return None
+
+    class Second(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return Upper()
+
+    client = Client(Bench(Redacts, Second))
+    assert client.sends(0, b"pin 1234") == b"#in ****"
+    assert not client.bench.engine.guard.errors
+
+
+def test_mask_without_edits_is_a_mistake_of_the_plugin() -> None:
+    class Forgets(FlowHandler[Any]):
+        def data(self, chunk: Chunk) -> Outcome:
+            chunk.mask(0, 1)
+            return None
+
+    class Forgetful(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return Forgets()
+
+    client = Client(Bench(Forgetful))
+    assert client.sends(0, b"x") is None
+    assert client.bench.engine.guard.errors == {"forgetful": 1}
+
+
+def test_memory_is_given_back_when_flows_end() -> None:
+    bench = Bench(Scans)
+    client = Client(bench)
+    client.sends(0, b"x" * 1000)
+    client.sends(5000, b"y" * 1000)
+    assert bench.engine.streams._budget.used >= 2000
+    bench.close()
+    assert bench.engine.streams._budget.used == 0
