@@ -27,8 +27,8 @@ class Block(NamedTuple):
 class _Interface(NamedTuple):
     linktype: int
     snaplen: int
-    resolution: float
-    offset: int
+    ticks_per_second: int
+    offset_s: int
 
 
 def read_pcapng(file: BinaryIO) -> Iterator[Block]:
@@ -46,6 +46,8 @@ def read_pcapng(file: BinaryIO) -> Iterator[Block]:
             raise ValueError("the last block is cut off")
         if start[:4] == SECTION_HEADER:
             magic = file.read(4)
+            if len(magic) < 4:
+                raise ValueError("the last block is cut off")
             if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
                 raise ValueError("a section header without its magic number")
             order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
@@ -74,7 +76,7 @@ def _interface(order: str, body: bytes) -> _Interface:
     if len(body) < 8:
         raise ValueError("an interface block is cut off")
     linktype, _, snaplen = struct.unpack_from(order + "HHI", body)
-    resolution, offset = 1e-6, 0
+    ticks, offset = 1_000_000, 0
     at = 8
     while at + 4 <= len(body):
         code, size = struct.unpack_from(order + "HH", body, at)
@@ -83,11 +85,11 @@ def _interface(order: str, body: bytes) -> _Interface:
             break
         if code == _IF_TSRESOL and size == 1 and len(value) == 1:
             exponent = value[0] & 0x7F
-            resolution = 2.0**-exponent if value[0] & 0x80 else 10.0**-exponent
+            ticks = (2 if value[0] & 0x80 else 10) ** exponent
         elif code == _IF_TSOFFSET and len(value) == 8:
             (offset,) = struct.unpack(order + "q", value)
         at += 4 + (size + 3) // 4 * 4
-    return _Interface(linktype, snaplen, resolution, offset)
+    return _Interface(linktype, snaplen, ticks, offset)
 
 
 def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface]) -> Block:
@@ -101,5 +103,6 @@ def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface]) ->
     if size > len(body) - 20:
         raise ValueError("a packet longer than its block")
     interface = interfaces[fields[0]]
-    timestamp = (high << 32 | low) * interface.resolution + interface.offset
-    return Block(timestamp, interface.linktype, body[20 : 20 + size])
+    # In integers up to here: a float cannot hold the nanoseconds of our days.
+    ticks = (high << 32 | low) + interface.offset_s * interface.ticks_per_second
+    return Block(ticks / interface.ticks_per_second, interface.linktype, body[20 : 20 + size])

@@ -18,7 +18,7 @@ from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
 from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.testing import Bench
 from appliance_sdk.wire.build import build_tcp
-from appliance_sdk.wire.packet import ACK, FIN, SYN, parse_packet
+from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, parse_packet
 
 A, B = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
 ISN, PEER_ISN = 0xFFFFFFF0, 500
@@ -64,7 +64,7 @@ class Client:
         packet = build_tcp(A, B, 4000, 80, seq=seq, ack=PEER_ISN + 1, flags=flags, payload=data)
         for out in self.bench.send(packet):
             headers = parse_packet(out, 0, len(out))
-            if headers.source == A:
+            if headers.source == A and not headers.flags & RST:
                 return out[headers.payload : headers.end]
         return None
 
