@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,8 @@ def reason(data: bytes, *, strict: bool = False) -> str:
     return ""
 
 
-GOOD = header(E1 + E2 + E3) + INNER
+HEADER_ONLY = header(E1 + E2 + E3)
+GOOD = HEADER_ONLY + INNER
 UNKNOWN = bytes.fromhex("ffff0101 00000000".replace(" ", ""))
 
 REFUSED = {
@@ -194,8 +196,88 @@ def test_endpoint_names() -> None:
         "0a1b2c3d4e5f60718",
         "vpce-" + "g" * 17,
         "vpce-" + "f" * 17,
+        "vpce-0x1b2c3d",
+        "vpce-0_1b2c3d",
+        "vpce-+1b2c3d4",
         "vpce-0a1b2c3d4e5f6071_",
         "vpce-0a1b2c3d4e5f6071\uff18",
     ):
         with pytest.raises(ValueError, match="not an endpoint id"):
             parse_endpoint(text)
+
+
+@given(
+    st.sampled_from([(0x0800, INNER), (0x86DD, INNER6)]),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**32 - 1),
+    st.permutations([0, 1, 2]),
+    st.booleans(),
+)
+def test_the_usual_layout_is_read_in_one_go_just_as_any_other(
+    inside: tuple[int, bytes],
+    endpoint: int,
+    attachment: int,
+    cookie: int,
+    order: list[int],
+    reserved: bool,
+) -> None:
+    ethertype, packet = inside
+    values = (
+        E1[:4] + endpoint.to_bytes(8, "big"),
+        E2[:4] + attachment.to_bytes(8, "big"),
+        E3[:4] + cookie.to_bytes(4, "big"),
+    )
+    shuffled = header(b"".join(values[n] for n in order), ethertype=ethertype)
+    if reserved:
+        shuffled = shuffled[:1] + b"\x3f" + shuffled[2:]
+    expected = (40, ethertype, 0, endpoint, attachment, cookie)
+    for strict in (False, True):
+        data = b"\xee" * 5 + shuffled + packet
+        assert parse_geneve(data, 5, len(data), strict=strict) == expected
+    assert reason(shuffled) == "ip_truncated"  # though the next datagram's bytes may follow
+    assert parse_refusal(shuffled + packet, 40) == "ip_truncated"
+
+
+def parse_refusal(data: bytes, end: int) -> str:
+    with pytest.raises(MalformedPacket) as caught:
+        parse_geneve(data, 0, end)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"endpoint_id": 1 << 64},
+        {"endpoint_id": -1},
+        {"attachment_id": 1 << 64},
+        {"cookie": 1 << 32},
+        {"vni": 1 << 24},
+        {"extra": [Option(0xFFFF, 1, b"abc")]},
+        {"extra": [Option(0xFFFF, 1, bytes(128))]},
+        {"extra": [Option(0xFFFF, 1, bytes(124))] * 2},
+    ],
+)
+def test_what_does_not_fit_into_a_header_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        build_geneve(**{"endpoint_id": 1, "cookie": 2, **arguments})
+
+
+def test_a_critical_option_is_announced() -> None:
+    built = build_geneve(1, 2, extra=[Option(0xFFFF, 0x81, b"")])
+    assert parse_refusal(built + INNER, len(built + INNER)) == "geneve_critical_option"
+    assert parse_options(built, 0, len(built))[3] == (0xFFFF, 0x81, b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\x08", "geneve_too_short"),
+        (HEADER_ONLY[:39], "geneve_options_length"),
+        (header(E1 + b"\xff\xff\x01\x02" + bytes(4)), "geneve_option_overrun"),
+    ],
+)
+def test_listing_options_refuses_what_parsing_refuses(data: bytes, expected: str) -> None:
+    with pytest.raises(MalformedPacket) as caught:
+        parse_options(data, 0, len(data))
+    assert caught.value.reason == expected
