@@ -49,6 +49,14 @@ def test_the_ipv4_header() -> None:
     assert (numbered[4:6], numbered[6:8]) == (b"\x00\x4d", b"\x00\x00")
 
 
+@pytest.mark.parametrize("ends", [(A4, B4), (A6, B6)])
+def test_a_udp_checksum_of_zero_is_written_as_ffff(ends: tuple[bytes, bytes]) -> None:
+    # RFC 768: zero means that there is none. The payload makes the rest add up to it.
+    packet = build_udp(*ends, 1, 2, payload=b"\0\0")
+    packet = build_udp(*ends, 1, 2, payload=packet[-4:-2])
+    assert packet[-4:-2] == b"\xff\xff"
+
+
 def test_sequence_numbers_wrap() -> None:
     packet = build_tcp(A4, B4, 1, 2, seq=2**32 + 5, ack=-1)
     h = parse_packet(packet, 0, len(packet))

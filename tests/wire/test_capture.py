@@ -102,6 +102,7 @@ def test_a_file_cut_anywhere_gives_its_whole_frames_and_says_that_it_is_cut(
             assert [frame.data for frame in frames] == FRAMES[:count]
             cut = size not in borders
             assert (f"is damaged after {count} frames" in message) is cut
+            assert ("the last frame is cut off" in message) is cut
             assert bool(message) is cut
 
 

@@ -211,6 +211,13 @@ def test_a_later_fragment_of_one_byte_is_read() -> None:
     assert parse(build_ip(A6, B6, 44, fragment(TCP, 16, False) + b"x")).fragment_offset == 16
 
 
+@pytest.mark.parametrize("following", [0, 43, 44, 60])
+def test_the_middle_of_something_is_no_extension_header(following: int) -> None:
+    packet = build_ip(A6, B6, 44, fragment(following, 8, True) + b"\x06\x00" + bytes(6) + SEGMENT)
+    h = parse(packet)
+    assert (h.protocol, h.transport, h.destination_port) == (following, 48, 0)
+
+
 def test_icmp() -> None:
     h = parse(build_icmp(A4, B4, 3, 13, b"\0\0\0\0quoted"))
     assert (h.icmp_type, h.icmp_code, h.source_port) == (3, 13, 0)
