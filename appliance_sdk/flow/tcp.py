@@ -175,11 +175,12 @@ class TcpTracker:
         return self._acked_s >= 0 and self._acked_c >= 0
 
     def _plausible_reset(self, to_server: bool, flags: int, seq: int, ack: int) -> bool:
-        """Whether the receiver would believe it (RFC 9293 §3.10.7.4): the number is in its window.
+        """Whether the receiver would believe it: it has the very number that it expects next.
 
-        In answer to a SYN a RST counts by what it acknowledges (§3.10.7.3). The real window is not
-        known to a bystander who does not follow the scaling; one that is too wide only lets a
-        forgery end our record early, and the flow's next packet is then met in its middle.
+        RFC 5961 §3.2: within the window but not exact, a RST is only questioned. What the receiver
+        expects lies between what it has acknowledged and what was forwarded to it. Believing more
+        would let a blind forgery end our record of a connection that lives on. In answer to a SYN
+        a RST counts by what it acknowledges (RFC 9293 §3.10.7.3).
         """
         if self.state == TcpState.SYN_SENT and not to_server:
             return bool(flags & ACK) and ack == self._next_s
@@ -188,7 +189,7 @@ class TcpTracker:
             return True
         acked = self._acked_s if to_server else self._acked_c
         low = acked if acked >= 0 else expected
-        return (seq - low & _MASK) <= _MAX_WINDOW or (low - seq & _MASK) <= 1
+        return (seq - low & _MASK) <= (expected - low & _MASK)
 
     def _maybe_closed(self) -> None:
         """Both ends have sent a FIN and both were acknowledged (RFC 9293 §3.6)."""
