@@ -35,11 +35,13 @@ FORWARD, DROP, REPLACED = 0, 1, 2
 """What to do with a datagram: send it back as received, nothing, or send what is in the outbox."""
 
 _TCP = 6
+_WITH_PORTS = (6, 17)
 _ORIGINS_REMEMBERED = 4096
 _ANOMALY_PERIOD_S = 1.0
 
 # The header GWLB has always been seen to send, and an IPv4 packet without options behind it.
 _USUAL = struct.Struct(">IIIQIQII BxHxxHxB2x4s4sHH")
+_USUAL_BYTES = 68  # with the shortest transport header, UDP's
 _TCP_FIELDS = struct.Struct(">IIBBH")
 _W0, _T1, _T2, _T3 = 0x08000800, 0x01080102, 0x01080202, 0x01080301
 _NO_FRAGMENT = 0x3FFF
@@ -191,7 +193,7 @@ class Engine:
         self.received += 1
         if peer[2:] not in self._origins_seen and not self._known_origin(peer):
             return self._drop("origin")
-        if end - start >= 80:
+        if end - start >= _USUAL_BYTES:
             (w0, vni, t1, eid, t2, _att, t3, cookie, ver, total, frag, proto, src, dst, sp, dp) = (
                 _USUAL.unpack_from(buffer, start)
             )
@@ -202,35 +204,44 @@ class Engine:
                 and t2 == _T2
                 and t3 == _T3
                 and ver == 0x45
-                and proto == _TCP
                 and not frag & _NO_FRAGMENT
-                and 40 <= total <= end - start - 40
+                and 28 <= total <= end - start - 40
                 and total <= self._mtu
+                and proto in _WITH_PORTS
             ):
                 entry = self._get((eid, proto, src, dst, sp, dp))
-                if entry is not None:
-                    seq, ack, offset, flags, window = _TCP_FIELDS.unpack_from(buffer, start + 64)
-                    length = total - 20 - (offset >> 4 << 2)
-                    if offset >= 0x50 and length >= 0 and flags & (SYN | ACK) != SYN:
-                        flow, to_server = entry
-                        stats = flow.to_server if to_server else flow.to_client
-                        stats.packets += 1
-                        stats.bytes += total
-                        flow.last_seen = now
-                        if cookie != flow.cookie or peer != flow.encapsulation[0]:
-                            self._encapsulate(flow, buffer, start, 40, cookie, peer, local)
-                        if not flow.mode:
-                            tcp = flow.tcp
-                            if tcp is not None:
-                                before = tcp.state
-                                tcp.advance(to_server, flags, seq, ack, length, window)
-                                if tcp.state != before:
-                                    self.lifecycle.tcp_changed(flow)
-                            return FORWARD
-                        place = peer, local, buffer, start, start + 40
-                        return self._judge(
-                            flow, to_server, buffer, start + 40, start + 40 + total, None, place
+                usual = entry is not None
+                if usual and proto == _TCP:
+                    usual = total >= 40
+                    if usual:
+                        seq, ack, offset, flags, window = _TCP_FIELDS.unpack_from(
+                            buffer, start + 64
                         )
+                        length = total - 20 - (offset >> 4 << 2)
+                        usual = offset >= 0x50 and length >= 0 and flags & (SYN | ACK) != SYN
+                if usual and entry is not None:
+                    flow, to_server = entry
+                    stats = flow.to_server if to_server else flow.to_client
+                    stats.packets += 1
+                    stats.bytes += total
+                    flow.last_seen = now
+                    if cookie != flow.cookie or peer != flow.encapsulation[0]:
+                        self._encapsulate(flow, buffer, start, 40, cookie, peer, local)
+                    tcp = flow.tcp
+                    if tcp is None and flow.half_open and not to_server:
+                        self.lifecycle.answered(flow)
+                    if flow.mode:
+                        place = peer, local, buffer, start, start + 40
+                        inner = start + 40
+                        return self._judge(
+                            flow, to_server, buffer, inner, inner + total, None, place
+                        )
+                    if tcp is not None:
+                        before = tcp.state
+                        tcp.advance(to_server, flags, seq, ack, length, window)
+                        if tcp.state != before:
+                            self.lifecycle.tcp_changed(flow)
+                    return FORWARD
         try:
             return self._receive_any(buffer, start, end, peer, local)
         except MalformedPacket as error:

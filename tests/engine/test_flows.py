@@ -185,6 +185,24 @@ def test_the_same_tuple_behind_two_endpoints_is_judged_apart() -> None:
     assert sorted(f.zone for f in bench.flows) == ["default", "prod"]
 
 
+@pytest.mark.parametrize("handled", [False, True])
+def test_an_answered_udp_flow_is_not_given_up_for_others(handled: bool) -> None:
+    class Look(FlowHandler[Any]):
+        def packet(self, packet: Packet) -> Outcome:
+            return None
+
+    class Looks(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return Look() if handled else None
+
+    bench = Bench(Looks, settings=EngineSettings(max_flows=1))
+    dns = bench.udp("10.0.0.1", "10.0.0.2", 53)
+    assert dns.client_sends(b"?")
+    assert dns.server_sends(b"!")
+    assert not bench.udp("10.0.0.1", "10.0.0.2", 53).client_sends(b"?")
+    assert bench.engine.drops == {"table_full": 1}
+
+
 def test_events_name_the_encapsulation() -> None:
     bench = Bench(Watcher)
     packet = build_udp(A, B, 5000, 53, payload=b"x")
