@@ -42,7 +42,8 @@ def check(appliance: type[Plugin] | None, config: Path) -> None:
         click.echo("  no plugin is enabled: everything is forwarded")
     for name, zone in pipeline.zones.items():
         endpoints = [e for e, z in pipeline.endpoints.items() if z is zone]
-        what = f"{len(endpoints)} endpoints" if name != "default" else "every other endpoint"
+        count = f"{len(endpoints)} endpoint{'' if len(endpoints) == 1 else 's'}"
+        what = count if name != "default" else "every other endpoint"
         click.echo(f"  zone      {name}: {what}")
     if settings.listen.port != PORT:
         click.echo(f"  note: GWLB sends to port {PORT} only", err=True)

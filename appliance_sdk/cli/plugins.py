@@ -40,6 +40,7 @@ def list_(config: Path | None, as_json: bool) -> None:
         click.echo("no plugins are installed")
     else:
         head = list(rows[0])
-        cells = [[str(value) if value is not True else "yes" for value in r.values()] for r in rows]
+        words = {"True": "yes", "False": "no"}
+        cells = [[words.get(str(value), str(value)) for value in r.values()] for r in rows]
         for line in table([head, *cells]):
             click.echo(line)

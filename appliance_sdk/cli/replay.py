@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from appliance_sdk.cli.text import balance, coloured, table
+from appliance_sdk.errors import ConfigError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.discovery import find_plugin
 from appliance_sdk.plugin.events import Alert
@@ -28,7 +29,7 @@ from appliance_sdk.server.replaying import ReplayResult, replay_by_udp, replay_i
     "plugins",
     multiple=True,
     metavar="NAME",
-    help="Name, module:Class or file.py:Class.",
+    help="Name, module:Class or file.py:Class. May be repeated.",
 )
 @click.option("--udp", is_flag=True, help="As real GENEVE over loopback, not in memory.")
 @click.option("--eve", type=click.Path(path_type=Path), help="Append the events to this file.")
@@ -48,10 +49,11 @@ def replay(
     """Send CAPTURES (pcap or pcapng) through the appliance and print what became of each flow.
 
     Packets are taken with their own GENEVE headers, or wrapped on the fly. Every packet that is
-    read is forwarded or dropped for a reason; the last line shows the balance.
+    read is forwarded or dropped for a reason; the last lines show the balance. "packets" are those
+    to the server and those to the client.
 
     \b
-    appliance replay --plugin login-guard ftp.pcap
+    appliance replay --plugin ftp_guard.py:FtpGuard ftp.pcap
     python no_telnet.py replay --udp office.pcap
     """
     settings = load_config(config, offline=True) if config else ApplianceConfig()
@@ -69,7 +71,7 @@ def replay(
             else replay_in_memory(capture, settings, enabled, log_event)
         )
         if eve is not None:
-            EveFile(str(eve)).write(result.events)
+            append_events(eve, result)
         _print(result, as_json=as_json, summary=summary, several=len(captures) > 1)
         total["packets"] += result.packets
         total["forwarded"] += result.forwarded
@@ -77,6 +79,14 @@ def replay(
     if len(captures) > 1 and not as_json:
         text = balance(total["packets"], total["forwarded"], dropped)
         click.echo(f"{len(captures)} captures: {text}")
+
+
+def append_events(path: Path, result: ReplayResult) -> None:
+    """Append a replay's events to an EVE file. Raises ConfigError if it cannot be written."""
+    try:
+        EveFile(str(path)).write(result.events)
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", path=str(path)) from error
 
 
 def _print(result: ReplayResult, *, as_json: bool, summary: bool, several: bool) -> None:
@@ -105,11 +115,11 @@ def _print(result: ReplayResult, *, as_json: bool, summary: bool, several: bool)
 
 
 def flow_lines(result: ReplayResult) -> list[str]:
-    """The flow table: verdict, ends, packets each way, rule, reason."""
-    rows = [("verdict", "flow", "packets", "rule", "reason")]
+    """The flow table: verdict, ends, rule, packets each way, reason."""
+    rows = [("verdict", "flow", "rule", "packets", "reason")]
     for event in result.flows:
         packets = f"{event.packets_to_server}/{event.packets_to_client}"
-        rows.append((event.verdict, str(event.flow), packets, event.rule, event.reason))
+        rows.append((event.verdict, str(event.flow), event.rule, packets, event.reason))
     return table(rows, coloured)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from appliance_sdk.cli.replay import append_events
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.server.config import ApplianceConfig, Log
-from appliance_sdk.server.eve import EveFile
 from appliance_sdk.server.logs import configure_logs, log_event
 from appliance_sdk.server.replaying import ReplayResult, replay_by_udp, replay_in_memory
 
@@ -37,5 +37,5 @@ def replay_with(
     else:
         result = replay_in_memory(capture, settings, enabled, log_event)
     if eve is not None:
-        EveFile(str(eve)).write(result.events)
+        append_events(eve, result)
     return result

@@ -72,7 +72,7 @@ def test_command(policy: Path, flows: Sequence[str], zone: str, midstream: bool)
     sys.exit(0 if all_allowed else 1)
 
 
-@firewall.command("replay")
+@firewall.command("replay", short_help="Judge a capture; every flow with verdict and reason.")
 @click.argument("capture", required=False, type=click.Path(path_type=Path))
 @click.option("--policy", type=click.Path(path_type=Path), help="Default: the shipped example.")
 @click.option(
