@@ -58,6 +58,7 @@ def decode_config(data: Any, type_: type[T], *, path: str | Path = "", key: str 
         return msgspec.convert(data, type_, strict=True)
     except msgspec.ValidationError as error:
         message, where = _split(str(error))
+        hint = ""
         full = ".".join(part for part in (key, where) if part)
         unknown = re.search(r"unknown field `([^`]+)`", message)
         missing = re.search(r"missing required field `([^`]+)`", message)
@@ -70,7 +71,15 @@ def decode_config(data: Any, type_: type[T], *, path: str | Path = "", key: str 
         if missing:
             key_path = f"{full}.{missing[1]}".strip(".")
             raise ConfigError("is missing", path=str(path), key=key_path) from None
-        raise ConfigError(message, path=str(path), key=full) from None
+        choice = re.fullmatch(r"invalid enum value '(.*)'", message)
+        if choice:
+            hint = near_miss(choice[1], list(get_args(_unwrap(_type_at(type_, where)))))
+        elif message == "expected `array`, got `str`":
+            hint = "put it into brackets"
+        raise ConfigError(message, path=str(path), key=full, hint=hint) from None
+    except Exception as error:  # msgspec passes on what a vendor's __post_init__ raises
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigError(what, path=str(path), key=key) from error
 
 
 def near_miss(name: str, known: list[str]) -> str:
@@ -89,7 +98,11 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _fields(type_: Any, where: str) -> list[str]:
-    """Field names of the struct that a msgspec path such as `zones[...].endpoints[0]` leads to."""
+    return [f.encode_name for f in _struct_fields(_unwrap(_type_at(type_, where)))]
+
+
+def _type_at(type_: Any, where: str) -> Any:
+    """The type that a msgspec path such as `zones[...].endpoints[0]` leads to."""
     for part in re.findall(r"\[[^\]]*\]|[^.\[\]]+", where):
         type_ = _unwrap(type_)
         if part.startswith("["):
@@ -97,7 +110,7 @@ def _fields(type_: Any, where: str) -> list[str]:
             type_ = arguments[-1] if arguments else Any
         else:
             type_ = next((f.type for f in _struct_fields(type_) if f.encode_name == part), Any)
-    return [f.encode_name for f in _struct_fields(_unwrap(type_))]
+    return type_
 
 
 def _unwrap(type_: Any) -> Any:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from appliance_sdk.errors import ConfigError, PluginError
+from appliance_sdk.errors import ApplianceError, ConfigError, PluginError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.config import near_miss
 from appliance_sdk.plugin.sink import Sink
@@ -48,22 +48,31 @@ def find_plugin(name: str) -> Any:
         if not found:
             known = [a.name for a in available_plugins()]
             hint = near_miss(name, known) or "is the package that has it installed here?"
-            raise ConfigError(f"no plugin `{name}` is installed", key="enable", hint=hint)
+            if name.endswith(".py"):
+                hint = f"of a file say the class, too: {name}:MyPlugin"
+            raise ConfigError(f"no plugin `{name}` is installed", hint=hint)
         if len({a.target for a in found}) > 1:
             both = " and ".join(sorted(a.distribution for a in found))
-            raise ConfigError(f"`{name}` comes from {both}", key="enable", hint="uninstall one")
+            raise ConfigError(f"`{name}` comes from {both}", hint="uninstall one")
         target = found[0].target
     module_name, _, attribute = target.partition(":")
     try:
-        plugin: Any = _import(module_name)
-        for part in attribute.split("."):
-            plugin = getattr(plugin, part)
-    except PluginError:
+        module = _import(module_name)
+    except ApplianceError:
         raise
     except Exception as error:  # whatever a vendor's module does at import
-        raise PluginError(name, f"cannot be imported: {type(error).__name__}: {error}") from error
+        what = f"cannot be imported: {type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and Path(f"{module_name}.py").is_file():
+            what += f" (a file is enabled as {module_name}.py:{attribute})"
+        raise PluginError(name, what) from error
+    plugin: Any = module
+    for part in attribute.split("."):
+        if not hasattr(plugin, part):
+            hint = near_miss(part, [n for n, v in vars(plugin).items() if isinstance(v, type)])
+            raise ConfigError(f"no `{part}` in {module_name}", hint=hint)
+        plugin = getattr(plugin, part)
     if isinstance(plugin, type) and not issubclass(plugin, Plugin | Sink):
-        raise PluginError(name, f"{target} is no subclass of appliance_sdk.Plugin or Sink")
+        raise PluginError(name, "is no subclass of appliance_sdk.Plugin or Sink")
     return plugin
 
 
@@ -73,7 +82,7 @@ def _import(module_name: str) -> Any:
     path = Path(module_name)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError("no such file", path=module_name, key="enable")
+        raise ConfigError("no such file", path=module_name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

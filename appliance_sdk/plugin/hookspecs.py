@@ -137,7 +137,8 @@ def refuse_near_misses(cls: type, hooks: Iterable[str]) -> None:
             continue
         if name in PLANNED_HOOKS:
             raise PluginError(cls.__name__, f"`{name}`: this version has no such hook yet")
-        close = difflib.get_close_matches(name, [*known, *PLANNED_HOOKS], 1, 0.8)
+        plain = name.removeprefix("on_").removeprefix("handle_")
+        close = difflib.get_close_matches(plain, [*known, *PLANNED_HOOKS], 1, 0.8)
         if close:
             raise PluginError(
                 cls.__name__,

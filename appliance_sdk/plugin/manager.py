@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -190,11 +191,22 @@ def _seats(enabled: Sequence[Enabled], zone: str, settings: ZoneSettings) -> tup
         try:
             manager.register(plugin, entry.name)
         except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(entry.name, " ".join(str(error).split())) from None
+            raise PluginError(entry.name, _explain(" ".join(str(error).split()))) from None
     for hook in ("loaded", "start", "flow_opened", "recheck", "flow_closed", "woken", "stop"):
         for impl in getattr(manager.hook, hook).get_hookimpls():
             setattr(seats[impl.plugin_name], hook, _with_all_arguments(hook, impl))
     return tuple(seats.values())
+
+
+def _explain(text: str) -> str:
+    """pluggy's words for a hook with arguments that do not exist, said shorter."""
+    found = re.search(r"for hook '(\w+)'.*Argument\(s\) \{(.*?)\}", text)
+    if not found:
+        return text
+    offered = ", ".join(inspect.signature(getattr(hookspecs, found[1])).parameters)
+    taken = found[2].replace("'", "`")
+    given = f"it is given: {offered}" if offered else "it is given nothing"
+    return f"{found[1]}() takes {taken}, which it is not given ({given})"
 
 
 def _with_all_arguments(hook: str, impl: pluggy.HookImpl) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from appliance_sdk.engine import EngineSettings
-from appliance_sdk.errors import ConfigError
+from appliance_sdk.errors import ApplianceError, ConfigError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.cidr import parse_cidr
 from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
@@ -116,7 +116,7 @@ class ApplianceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             found.append((appliance.name, appliance))
         for name in self.enable:
             is_self = appliance is not None and name == appliance.name
-            plugin = appliance if is_self else find_plugin(name)
+            plugin = appliance if is_self else self._find(name)
             found.append((_short(name, plugin), plugin))
         names = [name for name, _ in found]
         for name in self.plugins:
@@ -127,6 +127,12 @@ class ApplianceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [
             Enabled(name, plugin, self.plugins.get(name, {}), self.path) for name, plugin in found
         ]
+
+    def _find(self, name: str) -> Any:
+        try:
+            return find_plugin(name)
+        except ApplianceError as error:
+            raise ConfigError(str(error), path=self.path, key="enable") from error
 
     def pipeline(self, enabled: list[Enabled]) -> Pipeline:
         """The zones with their plugins, instantiated."""

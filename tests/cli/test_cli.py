@@ -16,10 +16,14 @@ from appliance_sdk.wire.packet import SYN
 A, B = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
 
 PLUGINS = """
+import re
 from appliance_sdk import Appliance, Plugin, PluginConfig, Verdict
 
 class Config(PluginConfig, frozen=True):
     port: int = 23
+    words: str = ""
+    def __post_init__(self):
+        re.compile(self.words)
 
 class NoPort(Plugin):
     config: Config
@@ -31,6 +35,10 @@ class Fails(Plugin):
     @classmethod
     def load(cls, config):
         return {"a": object()}
+
+class More(Plugin):
+    def flow_opened(self, flow, packet):
+        pass
 
 class NotOne:
     pass
@@ -69,7 +77,7 @@ def test_replay_shows_each_flow_and_the_balance(folder: Path) -> None:
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert " ".join(lines[1].split()) == (
-        "block tcp 10.0.0.1:4000 -> 10.0.0.2:23 1/0 no-port not this port"
+        "block tcp 10.0.0.1:4000 -> 10.0.0.2:23 no-port 1/0 not this port"
     )
     assert (
         "4 packets read = 2 forwarded + 2 dropped (ip_truncated 1, plugin_block 1)" in result.stdout
@@ -126,7 +134,7 @@ MISTAKES = [
         'origins = ["::/0"]\n[health]\nport = 6081',
         "a.toml: health.port: is GENEVE's port (health checks need one of their own",
     ),
-    ('origins = ["::/0"]\nenable = ["nowhere"]', "enable: no plugin `nowhere` is installed ("),
+    ('origins = ["::/0"]\nenable = ["nowhere"]', "a.toml: enable: no plugin `nowhere` is"),
     (
         'origins = ["::/0"]\nenable = ["mine.py:NoPort"]\n[plugins.no-prot]\nport = 1',
         "a.toml: plugins.no-prot: no such plugin is enabled (did you mean `no-port`?)",
@@ -143,10 +151,24 @@ MISTAKES = [
         'origins = ["::/0"]\n[zones.a.plugins.x]\ny = 1',
         "a.toml: zones.a.plugins.x: no such plugin is enabled",
     ),
+    (
+        'origins = ["::/0"]\n[health]\nkind = "https"',
+        "a.toml: health.kind: invalid enum value 'https' (did you mean `http`?)",
+    ),
+    ('origins = ["::/0"]\nenable = ["mine.py"]', "of a file say the class, too: mine.py:MyPlugin"),
+    ('origins = ["::/0"]\nenable = ["mine.py:NoPrt"]', "in mine.py (did you mean `NoPort`?)"),
+    (
+        'origins = ["::/0"]\nenable = ["mine.py:More"]',
+        "more: flow_opened() takes `packet`, which it is not given (it is given: flow)",
+    ),
+    (
+        'origins = ["::/0"]\nenable = ["mine.py:NoPort"]\n[plugins.no-port]\nwords = "("',
+        "a.toml: plugins.no-port: error: missing ), unterminated subpattern at position 0",
+    ),
     ('origins = ["::/0"]\nenable = ["mine.py:Fails"]', "fails: load() must return plain data"),
     ('origins = ["::/0"]\nenable = ["mine.py:NotOne"]', "is no subclass of"),
-    ('origins = ["::/0"]\nenable = ["mine.py:Nothing"]', "mine.py:Nothing: cannot be imported"),
-    ('origins = ["::/0"]\nenable = ["none.py:X"]', "none.py: enable: no such file"),
+    ('origins = ["::/0"]\nenable = ["mine.py:Nothing"]', "a.toml: enable: no `Nothing` in mine.py"),
+    ('origins = ["::/0"]\nenable = ["none.py:X"]', "a.toml: enable: none.py: no such file"),
 ]
 
 
@@ -168,6 +190,11 @@ def test_a_missing_file_and_something_that_is_no_capture(folder: Path) -> None:
     result = run(folder, "replay", "mine.py")
     assert result.returncode == 2
     assert "mine.py: is not a capture" in result.stderr
+    result = run(folder, "replay", "some.pcap", "--eve", "none/eve.json")
+    assert result.returncode == 2
+    assert (
+        result.stderr == "appliance: none/eve.json: cannot be written: No such file or directory\n"
+    )
     assert result.stderr.count("\n") == 1
 
 

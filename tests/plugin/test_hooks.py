@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ def test_a_hook_that_does_not_exist_yet_is_refused_instead_of_never_called() -> 
 
         class Early(FlowHandler["Plugin"]):
             def dns_message(self, message: object) -> Outcome: ...
+
+
+def test_a_name_in_the_manner_of_other_libraries_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"`on_data`: did you mean `data`\?"):
+
+        class Typo(FlowHandler):
+            def on_data(self, chunk: object) -> None: ...
 
 
 def test_a_near_miss_of_a_coming_hook_names_it() -> None:
@@ -173,6 +181,15 @@ def test_finding_a_plugin_that_is_not_there() -> None:
         find_plugin("no_such_module_here:Thing")
     with pytest.raises(PluginError, match="no subclass"):
         find_plugin("decimal:Decimal")
+
+
+def test_a_file_named_like_a_module_is_pointed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_file_here.py").write_text("class Thing: pass\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PluginError, match=r"a file is enabled as a_file_here\.py:Thing"):
+        find_plugin("a_file_here:Thing")
 
 
 def test_a_plugin_outside_an_engine_says_so() -> None:
