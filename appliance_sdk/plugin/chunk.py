@@ -50,7 +50,7 @@ class Chunk:
             self._masks.append((start - self.fresh, new))
 
     def masked(self) -> bytes | None:
-        """The new bytes as they are to be sent, or None if nothing was masked."""
+        """For the engine: the new bytes as they are to be sent, or None if nothing was masked."""
         if self._masks is None:
             return None
         new = bytearray(self.data[self.fresh :])

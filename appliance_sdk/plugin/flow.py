@@ -93,20 +93,30 @@ class Flow(Tracked):
     ) -> None:
         super().__init__(key, now, timeout_s)
         self.id = id_
+        """Unique while the appliance runs; `flow_id` in EVE records."""
         self.owner = owner
         self.opened_at = now
+        """When its first packet came."""
         self.to_server = Stats()
+        """What the client has sent."""
         self.to_client = Stats()
+        """What the server has sent."""
         self.tcp = tcp
+        """What is known of the TCP connection; None for other protocols."""
         self.midstream = midstream
+        """The beginning was not seen here."""
         self.direction_sure = direction_sure
+        """False if who opened the flow is a guess from its ports."""
         self.verdict: Verdict = Verdict.CONTINUE
+        """The verdict that stands, with reason and rule."""
         self.decided_by = ""
         """The plugin or policy that gave the verdict."""
         self.end_reason = ""
+        """How the flow ended, "" while it lives: "fin", "rst", "idle", "blocked" and so on."""
         self.packet: Packet | None = None
         """The packet in hand; None in `woken` and `recheck`."""
         self.cookie = 0
+        """The flow cookie that GWLB gave it."""
         self.encapsulation: tuple[bytes, bytes, bytes] = (b"", b"", b"")
         self.mode = 0
         """For the engine: bypassed, handled or blocked."""

@@ -41,7 +41,7 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
     """The handler masks stream bytes; out-of-order segments then wait for the missing ones."""
 
     registry: ClassVar[dict[str, type[FlowHandler[Any]]]] = {}
-    """Every handler class by "module:name": how saved states find theirs."""
+    """For the engine: every handler class by "module:name": how saved states find theirs."""
 
     _flow: Any = None
     _seat: Any = None

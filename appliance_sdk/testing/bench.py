@@ -62,8 +62,10 @@ class Bench:
         if workers != 1:
             raise ConfigError(f"workers={workers}: a Bench has one worker in this version")
         self.now = _START
+        """The virtual time, in seconds."""
         self.segment = segment
         self.events: list[Event] = []
+        """Every event so far, in order."""
         self.injected: list[bytes] = []
         """Inner packets that the appliance made itself."""
         base = settings if settings is not None else EngineSettings()

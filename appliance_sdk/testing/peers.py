@@ -36,9 +36,11 @@ class Peers:
         self.client_received = b""
         """Application bytes that reached the client, in order."""
         self.server_received = b""
+        """Application bytes that reached the server, in order."""
         self.client_reset = False
         """The client got a RST, or an ICMP error about this flow."""
         self.server_reset = False
+        """The same for the server."""
         self._flow: Flow | None = None
         self._dropped = False
 

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from appliance_sdk import (
+    Alert,
+    Anomaly,
+    Appliance,
+    ApplianceError,
+    Chunk,
+    CidrSet,
+    ConfigError,
+    Dropped,
+    Event,
+    Flow,
+    FlowEnded,
+    FlowHandler,
+    FlowInfo,
+    MalformedPacket,
+    Packet,
+    Plugin,
+    PluginConfig,
+    PluginError,
+    Sink,
+    Stats,
+    Tcp,
+    Verdict,
+    decode_config,
+    hookimpl,
+    near_miss,
+    read_toml,
+    show_end,
+)
 from appliance_sdk.engine import DROP_REASONS
 from appliance_sdk.plugin import hookspecs
-from appliance_sdk.plugin.handler import FlowHandler
 from appliance_sdk.plugin.hookspecs import HANDLER_HOOKS, PLUGIN_HOOKS
 from appliance_sdk.server.logs import LOG_EVENTS
+from appliance_sdk.testing import Bench, TcpPeers, UdpPeers, ZoneSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -53,10 +84,36 @@ What an appliance logs about itself, on standard error, with the fields that say
 """
 
 
+API_HEAD = """\
+# Reference
+
+What `from appliance_sdk import …` and `from appliance_sdk.testing import …` offer, from its own
+docstrings. The hooks are on [their page](hooks.md). What begins with `_` or is not here is not for
+plugins, and may change.
+
+For annotations there are also `Outcome` (a `Verdict` or None), `Opening` (an `Outcome` or a
+`FlowHandler`), `Policy` ("continue", "drop", "block" or "reject") and `Action` (what a `Verdict`
+says).
+"""
+
+HOOKIMPL = "Marks a hook in an object that is enabled and is not a `Plugin`."
+
+API = {
+    "Plugins": (Plugin, PluginConfig, FlowHandler, Appliance, Sink),
+    "What they are given": (Flow, Stats, Packet, Tcp, Chunk),
+    "What they answer": (Verdict,),
+    "What they report": (Alert, Event, FlowInfo, Dropped, FlowEnded, Anomaly),
+    "Tests": (Bench, TcpPeers, UdpPeers, ZoneSettings),
+    "Helpers": (CidrSet, decode_config, read_toml, near_miss, show_end, hookimpl),
+    "Errors": (ApplianceError, ConfigError, PluginError, MalformedPacket),
+}
+
+
 def pages() -> dict[str, str]:
     """Every generated page by its name."""
     return {
         "hooks.md": hooks(),
+        "reference.md": reference(),
         "drop-reasons.md": DROPS_HEAD + rows(DROP_REASONS),
         "log-events.md": LOGS_HEAD + rows(LOG_EVENTS),
     }
@@ -91,6 +148,92 @@ def body(hook: object) -> str:
     """The docstring, its example as code."""
     text = inspect.getdoc(hook) or ""
     return re.sub(r"Example: `(.*)`", r"```text\n\1\n```", text, flags=re.S)
+
+
+def reference() -> str:
+    """The public names, each with its docstring and members."""
+    parts = [API_HEAD]
+    for title, things in API.items():
+        parts.append(f"## {title}\n")
+        for thing in things:
+            name = getattr(thing, "__name__", "hookimpl")
+            has_call = inspect.isfunction(thing) or thing in (Bench, ConfigError, PluginError)
+            call = f"{name}{plain_signature(thing)}" if has_call else name
+            text = HOOKIMPL if thing is hookimpl else inspect.getdoc(thing) or ""
+            parts.append(f"### `{call}`\n\n{text}\n")
+            members = dict(class_members(thing)) if isinstance(thing, type) else {}
+            bare = [f"`{f}`" for f in fields(thing) if f not in members]
+            if bare:
+                parts.append(f"Fields: {', '.join(bare)}.\n")
+            if members:
+                parts.append("| name | what it is |\n|---|---|\n" + rows(members))
+    return "\n".join(parts)
+
+
+def class_members(cls: type) -> Iterator[tuple[str, str]]:
+    """Public attributes, properties and methods of a class and its private bases, documented."""
+    bases = [b for b in cls.__mro__[1:] if b.__name__ in ("Peers", "Configurable")]
+    for owner in [*bases, cls]:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        yield from attributes(tree.body, defaults=cls in (PluginConfig, FlowHandler))
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            text = " ".join((ast.get_docstring(node) or "").split())
+            if node.name == "__init__":
+                yield from attributes(node.body)
+            elif node.name == "__contains__" and text:
+                yield f"{node.args.args[1].arg} in …", text
+            elif node.name.startswith("_") or text.startswith(("For the engine", "Hook:")):
+                continue
+            elif any(ast.unparse(d) == "property" for d in node.decorator_list):
+                yield node.name, text
+            elif node.name == "wake" or (text and cls is not FlowHandler):
+                yield f"{node.name}({arguments(node)})", text
+
+
+def fields(thing: object) -> list[str]:
+    """Names of public fields that need no words of their own."""
+    if thing in (Stats, Chunk, Packet):
+        return [n for n in getattr(thing, "__slots__", ()) if not n.startswith("_")]
+    own = getattr(thing, "_fields", ()) or getattr(thing, "__struct_fields__", ())
+    return [] if thing in (PluginConfig, FlowHandler) else list(own)
+
+
+def attributes(body: list[ast.stmt], *, defaults: bool = False) -> Iterator[tuple[str, str]]:
+    """Assignments with a docstring below, and fields of structs without one."""
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign | ast.Assign):
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "_")
+        if name.startswith("_") or not isinstance(after, ast.Expr):
+            continue
+        if not isinstance(after.value, ast.Constant):
+            continue
+        text = " ".join(str(after.value.value).split())
+        if defaults and isinstance(node.value, ast.Constant):
+            name += f" = {ast.unparse(node.value)}"
+        if not text.startswith("For the engine"):
+            yield name, text
+
+
+def arguments(node: ast.FunctionDef) -> str:
+    """The parameters of a method without `self` and annotations."""
+    spec = node.args
+    for argument in [*spec.args, *spec.kwonlyargs, *filter(None, (spec.vararg, spec.kwarg))]:
+        argument.annotation = None
+    text = ast.unparse(spec)
+    return re.sub(r"^(self|cls)(, )?", "", text)
+
+
+def plain_signature(function: object) -> str:
+    """The parameters of a function without annotations."""
+    assert callable(function)
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def generated_pages() -> dict[str, str]:
     return pages
 
 
-@pytest.mark.parametrize("name", ["hooks.md", "drop-reasons.md", "log-events.md"])
+@pytest.mark.parametrize("name", ["hooks.md", "reference.md", "drop-reasons.md", "log-events.md"])
 def test_the_page_is_what_the_code_says(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert page == generated_pages()[name], "run: python tests/docs/generate.py"
