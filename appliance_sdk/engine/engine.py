@@ -5,34 +5,27 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from appliance_sdk.engine.answers import Answers
-from appliance_sdk.engine.direction import is_icmp_error
 from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.host import Host
-from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, Lifecycle
+from appliance_sdk.engine.judge import DROP, FORWARD, Judge
+from appliance_sdk.engine.lifecycle import Lifecycle
 from appliance_sdk.engine.settings import EngineSettings
 from appliance_sdk.engine.state import restore_flow, save_flow
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
 from appliance_sdk.flow.fragments import FragmentTable
-from appliance_sdk.flow.key import FlowKey
 from appliance_sdk.flow.table import FlowTable
 from appliance_sdk.plugin.cidr import CidrSet
-from appliance_sdk.plugin.events import Anomaly, Dropped, Event
+from appliance_sdk.plugin.events import Anomaly, Event
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.manager import Pipeline, Seat
-from appliance_sdk.plugin.packet import Packet
-from appliance_sdk.plugin.verdict import Action, Verdict
-from appliance_sdk.wire.geneve import parse_geneve
-from appliance_sdk.wire.packet import ACK, SYN, Headers, parse_packet, parse_quoted
+from appliance_sdk.wire.packet import ACK, SYN
 
 if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
-
-FORWARD, DROP, REPLACED = 0, 1, 2
-"""What to do with a datagram: send it back as received, nothing, or send what is in the outbox."""
 
 _TCP = 6
 _WITH_PORTS = (6, 17)
@@ -79,11 +72,9 @@ class Engine:
         """Forwarded packets that a plugin edited."""
         self.metrics: Counter[str] = Counter()
         """Counters of plugins: "plugin.metric"."""
-        self._debug = debug
         self._origins = CidrSet(settings.origins)
         self._origins_seen: set[bytes] = set()
         self._mtu = settings.mtu_bytes
-        self._packet = Packet()
         self._anomalies: Counter[tuple[str, str]] = Counter()
         self._anomalies_at = now
         self.guard = Guard(settings, log)
@@ -91,9 +82,10 @@ class Engine:
         self._get = self.table.get
         self.answers = Answers(settings.rejects_per_s, self.send)
         self.fragments = FragmentTable()
-        self.streams = Streams(settings, self.guard, self._detach)
+        self.streams = Streams(settings, self.guard, self.detach)
         self.host = Host(self, emit, log)
         self.lifecycle = Lifecycle(self, first_flow_id)
+        self._judge = Judge(self, debug=debug)
         pipeline.bind(self.host)
 
     def start(self) -> None:
@@ -192,7 +184,7 @@ class Engine:
         self.now = now
         self.received += 1
         if peer[2:] not in self._origins_seen and not self._known_origin(peer):
-            return self._drop("origin")
+            return self.drop("origin")
         if end - start >= _USUAL_BYTES:
             (w0, vni, t1, eid, t2, _att, t3, cookie, ver, total, frag, proto, src, dst, sp, dp) = (
                 _USUAL.unpack_from(buffer, start)
@@ -226,14 +218,14 @@ class Engine:
                     stats.bytes += total
                     flow.last_seen = now
                     if cookie != flow.cookie or peer != flow.encapsulation[0]:
-                        self._encapsulate(flow, buffer, start, 40, cookie, peer, local)
+                        self.encapsulate(flow, buffer, start, 40, cookie, peer, local)
                     tcp = flow.tcp
                     if tcp is None and flow.half_open and not to_server:
                         self.lifecycle.answered(flow)
                     if flow.mode:
                         place = peer, local, buffer, start, start + 40
                         inner = start + 40
-                        return self._judge(
+                        return self._judge.packet(
                             flow, to_server, buffer, inner, inner + total, None, place
                         )
                     if tcp is not None:
@@ -243,178 +235,10 @@ class Engine:
                             self.lifecycle.tcp_changed(flow)
                     return FORWARD
         try:
-            return self._receive_any(buffer, start, end, peer, local)
+            return self._judge.datagram(buffer, start, end, peer, local)
         except MalformedPacket as error:
-            self._anomalies["packet", error.reason] += 1
-            return self._drop(error.reason)
-
-    def _receive_any(self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes) -> int:
-        """Any header, any packet: what the fast path did not take. Raises MalformedPacket."""
-        geneve = parse_geneve(buffer, start, end, strict=self.settings.strict)
-        inner = start + geneve.length
-        headers = parse_packet(buffer, inner, end)
-        if headers.end - inner > self._mtu:
-            return self._drop("too_long")
-        place = peer, local, buffer, start, inner
-        if headers.is_fragment:
-            return self._fragment(headers, geneve.endpoint_id, geneve.cookie, place, end)
-        key = _key(geneve.endpoint_id, headers)
-        found = self._find(key, headers, geneve.cookie, place, inner, end)
-        if isinstance(found, int):
-            return found
-        flow, to_server = found
-        return self._count_and_judge(flow, to_server, geneve.cookie, headers, place, inner, end)
-
-    def _find(
-        self, key: FlowKey, headers: Headers, cookie: int, place: _Place, start: int, end: int
-    ) -> tuple[Flow, bool] | int:
-        """The flow of a packet, opened if it has none; else the decision about the packet."""
-        entry = self._get(key)
-        if entry is not None and not self.lifecycle.is_replaced(entry[0], headers, cookie):
-            return entry
-        _peer, _local, buffer, datagram, inner = place
-        if entry is not None:
-            self.lifecycle.close(entry[0], "replaced")
-        zone = self.pipeline.endpoints.get(key[0])
-        if zone is None:
-            self.lifecycle.unknown_endpoint(key[0])
-            if self.settings.unknown_endpoint != "continue":
-                return self._drop("unknown_endpoint")
-            zone = self.pipeline.default
-        if key[2] == key[3] and key[4] == key[5]:
-            return self._drop("land")
-        if _is_multicast(key[3]):
-            return self._drop("multicast")
-        if self.table.full and not self.lifecycle.make_room():
-            return FORWARD if self.settings.table_full == "continue" else self._drop("table_full")
-        flow, to_server = self.lifecycle.new_flow(key, headers, zone)
-        self._encapsulate(flow, buffer, datagram, inner - datagram, cookie, place[0], place[1])
-        packet = self._view(flow, buffer, start, end, headers, to_server)
-        verdict, seat = self.lifecycle.ask(flow, packet)
-        self._release(flow, packet)
-        if verdict is not None and verdict.action is Action.DROP:
-            name = seat.name if seat else ""
-            return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
-        self.lifecycle.admit(flow)
-        if verdict is not None:
-            self.lifecycle.decide(flow, verdict, seat)
-        return flow, to_server
-
-    def _count_and_judge(
-        self,
-        flow: Flow,
-        to_server: bool,
-        cookie: int,
-        headers: Headers,
-        place: _Place,
-        start: int,
-        end: int,
-    ) -> int:
-        peer, local, buffer, datagram, inner = place
-        self._count(flow, to_server, headers.end - start)
-        if cookie != flow.cookie or peer != flow.encapsulation[0]:
-            self._encapsulate(flow, buffer, datagram, inner - datagram, cookie, peer, local)
-        return self._judge(flow, to_server, buffer, start, end, headers, place)
-
-    def _judge(
-        self,
-        flow: Flow,
-        to_server: bool,
-        buffer: Buffer,
-        start: int,
-        end: int,
-        headers: Headers | None,
-        place: _Place,
-    ) -> int:
-        """Ask the handlers of a flow about a packet of it, and do what they say."""
-        if headers is None:
-            headers = parse_packet(buffer, start, end)
-        if flow.mode == BLOCKED:
-            return self._refuse(flow, buffer, start, headers, to_server)
-        edited: bytearray | None = None
-        if flow.mode == HANDLED:
-            packet = self._view(flow, buffer, start, end, headers, to_server)
-            verdict, seat, drop = self._ask_handlers(flow, packet)
-            edited = packet.edited()
-            self._release(flow, packet)
-            if drop:
-                self._anomalies["stream", drop] += 1
-                return self._drop(drop)
-            if verdict is not None:
-                if verdict.action is not Action.DROP:
-                    self.lifecycle.decide(flow, verdict, seat)
-                name = seat.name if seat else ""
-                return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
-            if flow.mode == BLOCKED:  # a handler called flow.set()
-                return self._refuse(flow, buffer, start, headers, to_server)
-        tcp = flow.tcp
-        if tcp is not None:
-            before = tcp.state
-            length = headers.end - headers.payload
-            tcp.advance(to_server, headers.flags, headers.seq, headers.ack, length, headers.window)
-            if tcp.state != before:
-                self.lifecycle.tcp_changed(flow)
-        if edited is None:
-            return FORWARD
-        peer, local, whole, datagram, inner = place
-        self.edited += 1
-        self.outbox.append((peer, local, bytes(whole[datagram:inner]) + edited))
-        return REPLACED
-
-    def _ask_handlers(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None, str]:
-        """The first terminal verdict, or the reason for which the stream refuses the packet."""
-        for seat, hook in flow._on_packet:
-            self.guard.calling = seat
-            try:
-                outcome = hook(packet)
-                if outcome is not None and not isinstance(outcome, Verdict):
-                    outcome = self.guard.nonsense(seat, "packet", outcome, self.now)
-            except Exception as error:  # a vendor's code may raise anything; the guard counts it
-                outcome = self.guard.failed(seat, "packet", error, self.now)
-            if outcome is None:
-                continue
-            if outcome.action >= Action.DROP:
-                return outcome, seat, ""
-            if outcome.action is Action.DONE:
-                self._detach(flow, seat)
-        if flow._on_data and flow.mode != BLOCKED:
-            judged = self.streams.judge(flow, packet, self.now)
-            return judged.verdict, judged.seat, judged.drop
-        return None, None, ""
-
-    def _fragment(
-        self, headers: Headers, endpoint_id: int, cookie: int, place: _Place, end: int
-    ) -> int:
-        """A fragment shares the fate of its first one; the last to come is judged as the whole."""
-        _peer, _local, buffer, _datagram, inner = place
-        fragment = self.fragments.add(endpoint_id, headers, buffer, inner, self.now)
-        if fragment.reason:
-            self._anomalies["fragment", fragment.reason] += 1
-            return self._drop(fragment.reason)
-        entry = fragment.entry
-        if headers.fragment_offset == 0:
-            key = _key(endpoint_id, headers)
-            found = self._find(key, headers, cookie, place, inner, end)
-            if isinstance(found, int):
-                entry.drop = found == DROP
-                return found
-            entry.owner = found
-        if entry.drop or entry.owner is None:
-            return self._drop("fragment_verdict")
-        flow, to_server = entry.owner
-        self._count(flow, to_server, headers.end - inner)
-        if flow.mode == BLOCKED:
-            entry.drop = True
-            return self._refuse(flow, buffer, inner, headers, to_server)
-        if fragment.whole is None:
-            return FORWARD
-        whole = fragment.whole
-        judged = self._judge(flow, to_server, whole, 0, len(whole), None, (*place[:2], whole, 0, 0))
-        if judged == REPLACED:
-            self.outbox.pop()
-            self.edited -= 1
-            return self._drop("fragment_edited")
-        return judged
+            self.anomaly("packet", error.reason)
+            return self.drop(error.reason)
 
     def send(self, flow: Flow, packet: bytes) -> None:
         """Put a packet of our own into the outbox, in the newest encapsulation of its flow."""
@@ -422,15 +246,7 @@ class Engine:
         self.injected += 1
         self.outbox.append((peer, local, header + packet))
 
-    def _count(self, flow: Flow, to_server: bool, length: int) -> None:
-        stats = flow.to_server if to_server else flow.to_client
-        stats.packets += 1
-        stats.bytes += length
-        flow.last_seen = self.now
-        if flow.half_open and flow.tcp is None and not to_server:
-            self.lifecycle.answered(flow)
-
-    def _encapsulate(
+    def encapsulate(
         self,
         flow: Flow,
         buffer: Buffer,
@@ -444,72 +260,8 @@ class Engine:
         flow.cookie = cookie
         flow.encapsulation = (bytes(peer), local, bytes(buffer[start : start + length]))
 
-    def _view(
-        self, flow: Flow, buffer: Buffer, start: int, end: int, headers: Headers, to_server: bool
-    ) -> Packet:
-        packet = Packet() if self._debug else self._packet
-        packet.refill(buffer, start, end, headers, to_server)
-        if is_icmp_error(headers):
-            packet.related = self._related(flow.key[0], buffer, headers)
-        flow.packet = packet
-        return packet
-
-    def _release(self, flow: Flow, packet: Packet) -> None:
-        flow.packet = None
-        packet.retire()
-
-    def _related(self, endpoint_id: int, buffer: Buffer, headers: Headers) -> Flow | None:
-        """The flow that an ICMP error quotes, after its eight bytes (RFC 792, RFC 4443)."""
-        try:
-            quoted = parse_quoted(buffer, headers.transport + 8, headers.end)
-        except MalformedPacket:
-            return None
-        entry = self._get(_key(endpoint_id, quoted))
-        return entry[0] if entry is not None else None
-
-    def _refuse(
-        self, flow: Flow, buffer: Buffer, start: int, headers: Headers, to_server: bool
-    ) -> int:
-        """A packet of a decided flow: all of the verdict for the first one, then its action."""
-        if not flow.reported:
-            by = flow.decided_by
-            return self._dropped(flow, flow.verdict, by, buffer, start, headers, to_server)
-        if flow.verdict.action is Action.REJECT:
-            self.answers.reject(flow, buffer, start, headers, to_server, self.now)
-        return self._drop(f"plugin_{flow.verdict.name}")
-
-    def _dropped(
-        self,
-        flow: Flow,
-        verdict: Verdict,
-        plugin: str,
-        buffer: Buffer,
-        start: int,
-        headers: Headers,
-        to_server: bool,
-    ) -> int:
-        """A verdict drops this packet: answer it if the verdict says so, and report it once."""
-        length = headers.end - headers.payload
-        if verdict.payload is not None:
-            self.answers.reply(flow, headers, verdict.payload, to_server, length, self.now)
-        elif verdict.action is Action.REJECT:
-            self.answers.reject(flow, buffer, start, headers, to_server, self.now)
-        if not flow.reported:
-            flow.reported = True
-            self.host.report(
-                Dropped(
-                    action=verdict.name,
-                    reason=verdict.reason,
-                    rule=verdict.rule,
-                    to_server=to_server,
-                    length=headers.end - start,
-                ),
-                flow,
-                plugin,
-            )
-        return self._drop(f"plugin_{verdict.name}")
-
-    def _drop(self, reason: str) -> int:
+    def drop(self, reason: str) -> int:
+        """Count a packet that is not forwarded."""
         self.drops[reason] += 1
         return DROP
 
@@ -521,7 +273,12 @@ class Engine:
             self._origins_seen.add(bytes(address))
         return True
 
-    def _detach(self, flow: Flow, seat: Seat) -> None:
+    def anomaly(self, layer: str, reason: str) -> None:
+        """Remember traffic that breaks a rule; it is reported in sum, once a second."""
+        self._anomalies[layer, reason] += 1
+
+    def detach(self, flow: Flow, seat: Seat) -> None:
+        """A plugin needs no more of a flow."""
         self.lifecycle.detach(flow, seat)
 
     def _report_anomalies(self) -> None:
@@ -529,24 +286,3 @@ class Engine:
             self.host.report(Anomaly(layer=layer, reason=reason, count=count), None, "")
         self._anomalies.clear()
         self._anomalies_at = self.now
-
-
-_Place: TypeAlias = tuple[bytes, bytes, "Buffer", int, int]
-"""Where a packet stands: peer, local, buffer, start of the datagram, start of the inner packet."""
-
-
-def _key(endpoint_id: int, headers: Headers) -> FlowKey:
-    return (
-        endpoint_id,
-        headers.protocol,
-        headers.source,
-        headers.destination,
-        headers.source_port,
-        headers.destination_port,
-    )
-
-
-def _is_multicast(address: bytes) -> bool:
-    if len(address) == 4:
-        return address[0] >> 4 == 0xE or address == b"\xff\xff\xff\xff"
-    return address[0] == 0xFF

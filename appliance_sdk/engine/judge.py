@@ -1,0 +1,305 @@
+"""A packet's way through the engine: its flow, the handlers of the flow, and what they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from appliance_sdk.engine.direction import is_icmp_error
+from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED
+from appliance_sdk.errors import MalformedPacket
+from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.plugin.events import Dropped
+from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.manager import Seat
+from appliance_sdk.plugin.packet import Packet
+from appliance_sdk.plugin.verdict import Action, Verdict
+from appliance_sdk.wire.geneve import parse_geneve
+from appliance_sdk.wire.packet import Headers, parse_packet, parse_quoted
+
+if TYPE_CHECKING:
+    from appliance_sdk.engine.engine import Engine
+    from appliance_sdk.wire.buffer import Buffer
+
+FORWARD, DROP, REPLACED = 0, 1, 2
+"""What to do with a datagram: send it back as received, nothing, or send what is in the outbox."""
+
+_Place: TypeAlias = tuple[bytes, bytes, "Buffer", int, int]
+"""Where a packet stands: peer, local, buffer, start of the datagram, start of the inner packet."""
+
+
+class Judge:
+    """Decides about the packets of one engine, and counts and reports what it drops."""
+
+    def __init__(self, engine: Engine, *, debug: bool) -> None:
+        self._engine = engine
+        self._debug = debug
+        self._get = engine.table.get
+        self._packet = Packet()
+
+    def datagram(self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes) -> int:
+        """Any header, any packet: what the fast path did not take. Raises MalformedPacket."""
+        engine = self._engine
+        geneve = parse_geneve(buffer, start, end, strict=engine.settings.strict)
+        inner = start + geneve.length
+        headers = parse_packet(buffer, inner, end)
+        if headers.end - inner > engine.settings.mtu_bytes:
+            return engine.drop("too_long")
+        place = peer, local, buffer, start, inner
+        if headers.is_fragment:
+            return self._fragment(headers, geneve.endpoint_id, geneve.cookie, place, end)
+        key = _key(geneve.endpoint_id, headers)
+        found = self._find(key, headers, geneve.cookie, place, inner, end)
+        if isinstance(found, int):
+            return found
+        flow, to_server = found
+        return self._count_and_judge(flow, to_server, geneve.cookie, headers, place, inner, end)
+
+    def _find(
+        self, key: FlowKey, headers: Headers, cookie: int, place: _Place, start: int, end: int
+    ) -> tuple[Flow, bool] | int:
+        """The flow of a packet, opened if it has none; else the decision about the packet."""
+        engine = self._engine
+        entry = self._get(key)
+        if entry is not None and not engine.lifecycle.is_replaced(entry[0], headers, cookie):
+            return entry
+        _peer, _local, buffer, datagram, inner = place
+        if entry is not None:
+            engine.lifecycle.close(entry[0], "replaced")
+        zone = engine.pipeline.endpoints.get(key[0])
+        if zone is None:
+            engine.lifecycle.unknown_endpoint(key[0])
+            if engine.settings.unknown_endpoint != "continue":
+                return engine.drop("unknown_endpoint")
+            zone = engine.pipeline.default
+        if key[2] == key[3] and key[4] == key[5]:
+            return engine.drop("land")
+        if _is_multicast(key[3]):
+            return engine.drop("multicast")
+        if engine.table.full and not engine.lifecycle.make_room():
+            return (
+                FORWARD if engine.settings.table_full == "continue" else engine.drop("table_full")
+            )
+        flow, to_server = engine.lifecycle.new_flow(key, headers, zone)
+        engine.encapsulate(flow, buffer, datagram, inner - datagram, cookie, place[0], place[1])
+        packet = self._view(flow, buffer, start, end, headers, to_server)
+        verdict, seat = engine.lifecycle.ask(flow, packet)
+        self._release(flow, packet)
+        if verdict is not None and verdict.action is Action.DROP:
+            name = seat.name if seat else ""
+            return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
+        engine.lifecycle.admit(flow)
+        if verdict is not None:
+            engine.lifecycle.decide(flow, verdict, seat)
+        return flow, to_server
+
+    def _count_and_judge(
+        self,
+        flow: Flow,
+        to_server: bool,
+        cookie: int,
+        headers: Headers,
+        place: _Place,
+        start: int,
+        end: int,
+    ) -> int:
+        peer, local, buffer, datagram, inner = place
+        self._count(flow, to_server, headers.end - start)
+        if cookie != flow.cookie or peer != flow.encapsulation[0]:
+            self._engine.encapsulate(flow, buffer, datagram, inner - datagram, cookie, peer, local)
+        return self.packet(flow, to_server, buffer, start, end, headers, place)
+
+    def packet(
+        self,
+        flow: Flow,
+        to_server: bool,
+        buffer: Buffer,
+        start: int,
+        end: int,
+        headers: Headers | None,
+        place: _Place,
+    ) -> int:
+        """Ask the handlers of a flow about a packet of it, and do what they say."""
+        engine = self._engine
+        if headers is None:
+            headers = parse_packet(buffer, start, end)
+        if flow.mode == BLOCKED:
+            return self._refuse(flow, buffer, start, headers, to_server)
+        edited: bytearray | None = None
+        if flow.mode == HANDLED:
+            packet = self._view(flow, buffer, start, end, headers, to_server)
+            verdict, seat, drop = self._ask_handlers(flow, packet)
+            edited = packet.edited()
+            self._release(flow, packet)
+            if drop:
+                engine.anomaly("stream", drop)
+                return engine.drop(drop)
+            if verdict is not None:
+                if verdict.action is not Action.DROP:
+                    engine.lifecycle.decide(flow, verdict, seat)
+                name = seat.name if seat else ""
+                return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
+            if flow.mode == BLOCKED:  # a handler called flow.set()
+                return self._refuse(flow, buffer, start, headers, to_server)
+        tcp = flow.tcp
+        if tcp is not None:
+            before = tcp.state
+            length = headers.end - headers.payload
+            tcp.advance(to_server, headers.flags, headers.seq, headers.ack, length, headers.window)
+            if tcp.state != before:
+                engine.lifecycle.tcp_changed(flow)
+        if edited is None:
+            return FORWARD
+        peer, local, whole, datagram, inner = place
+        engine.edited += 1
+        engine.outbox.append((peer, local, bytes(whole[datagram:inner]) + edited))
+        return REPLACED
+
+    def _ask_handlers(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None, str]:
+        """The first terminal verdict, or the reason for which the stream refuses the packet."""
+        engine = self._engine
+        for seat, hook in flow._on_packet:
+            engine.guard.calling = seat
+            try:
+                outcome = hook(packet)
+                if outcome is not None and not isinstance(outcome, Verdict):
+                    outcome = engine.guard.nonsense(seat, "packet", outcome, engine.now)
+            except Exception as error:  # a vendor's code may raise anything; the guard counts it
+                outcome = engine.guard.failed(seat, "packet", error, engine.now)
+            if outcome is None:
+                continue
+            if outcome.action >= Action.DROP:
+                return outcome, seat, ""
+            if outcome.action is Action.DONE:
+                engine.detach(flow, seat)
+        if flow._on_data and flow.mode != BLOCKED:
+            judged = engine.streams.judge(flow, packet, engine.now)
+            return judged.verdict, judged.seat, judged.drop
+        return None, None, ""
+
+    def _fragment(
+        self, headers: Headers, endpoint_id: int, cookie: int, place: _Place, end: int
+    ) -> int:
+        """A fragment shares the fate of its first one; the last to come is judged as the whole."""
+        engine = self._engine
+        _peer, _local, buffer, _datagram, inner = place
+        fragment = engine.fragments.add(endpoint_id, headers, buffer, inner, engine.now)
+        if fragment.reason:
+            engine.anomaly("fragment", fragment.reason)
+            return engine.drop(fragment.reason)
+        entry = fragment.entry
+        if headers.fragment_offset == 0:
+            key = _key(endpoint_id, headers)
+            found = self._find(key, headers, cookie, place, inner, end)
+            if isinstance(found, int):
+                entry.drop = found == DROP
+                return found
+            entry.owner = found
+        if entry.drop or entry.owner is None:
+            return engine.drop("fragment_verdict")
+        flow, to_server = entry.owner
+        self._count(flow, to_server, headers.end - inner)
+        if flow.mode == BLOCKED:
+            entry.drop = True
+            return self._refuse(flow, buffer, inner, headers, to_server)
+        if fragment.whole is None:
+            return FORWARD
+        whole = fragment.whole
+        judged = self.packet(flow, to_server, whole, 0, len(whole), None, (*place[:2], whole, 0, 0))
+        if judged == REPLACED:
+            engine.outbox.pop()
+            engine.edited -= 1
+            return engine.drop("fragment_edited")
+        return judged
+
+    def _count(self, flow: Flow, to_server: bool, length: int) -> None:
+        engine = self._engine
+        stats = flow.to_server if to_server else flow.to_client
+        stats.packets += 1
+        stats.bytes += length
+        flow.last_seen = engine.now
+        if flow.half_open and flow.tcp is None and not to_server:
+            engine.lifecycle.answered(flow)
+
+    def _view(
+        self, flow: Flow, buffer: Buffer, start: int, end: int, headers: Headers, to_server: bool
+    ) -> Packet:
+        packet = Packet() if self._debug else self._packet
+        packet.refill(buffer, start, end, headers, to_server)
+        if is_icmp_error(headers):
+            packet.related = self._related(flow.key[0], buffer, headers)
+        flow.packet = packet
+        return packet
+
+    def _release(self, flow: Flow, packet: Packet) -> None:
+        flow.packet = None
+        packet.retire()
+
+    def _related(self, endpoint_id: int, buffer: Buffer, headers: Headers) -> Flow | None:
+        """The flow that an ICMP error quotes, after its eight bytes (RFC 792, RFC 4443)."""
+        try:
+            quoted = parse_quoted(buffer, headers.transport + 8, headers.end)
+        except MalformedPacket:
+            return None
+        entry = self._get(_key(endpoint_id, quoted))
+        return entry[0] if entry is not None else None
+
+    def _refuse(
+        self, flow: Flow, buffer: Buffer, start: int, headers: Headers, to_server: bool
+    ) -> int:
+        """A packet of a decided flow: all of the verdict for the first one, then its action."""
+        engine = self._engine
+        if not flow.reported:
+            by = flow.decided_by
+            return self._dropped(flow, flow.verdict, by, buffer, start, headers, to_server)
+        if flow.verdict.action is Action.REJECT:
+            engine.answers.reject(flow, buffer, start, headers, to_server, engine.now)
+        return engine.drop(f"plugin_{flow.verdict.name}")
+
+    def _dropped(
+        self,
+        flow: Flow,
+        verdict: Verdict,
+        plugin: str,
+        buffer: Buffer,
+        start: int,
+        headers: Headers,
+        to_server: bool,
+    ) -> int:
+        """A verdict drops this packet: answer it if the verdict says so, and report it once."""
+        engine = self._engine
+        length = headers.end - headers.payload
+        if verdict.payload is not None:
+            engine.answers.reply(flow, headers, verdict.payload, to_server, length, engine.now)
+        elif verdict.action is Action.REJECT:
+            engine.answers.reject(flow, buffer, start, headers, to_server, engine.now)
+        if not flow.reported:
+            flow.reported = True
+            engine.host.report(
+                Dropped(
+                    action=verdict.name,
+                    reason=verdict.reason,
+                    rule=verdict.rule,
+                    to_server=to_server,
+                    length=headers.end - start,
+                ),
+                flow,
+                plugin,
+            )
+        return engine.drop(f"plugin_{verdict.name}")
+
+
+def _key(endpoint_id: int, headers: Headers) -> FlowKey:
+    return (
+        endpoint_id,
+        headers.protocol,
+        headers.source,
+        headers.destination,
+        headers.source_port,
+        headers.destination_port,
+    )
+
+
+def _is_multicast(address: bytes) -> bool:
+    if len(address) == 4:
+        return address[0] >> 4 == 0xE or address == b"\xff\xff\xff\xff"
+    return address[0] == 0xFF
