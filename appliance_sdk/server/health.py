@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import h11
 
+from appliance_sdk.errors import ConfigError
+from appliance_sdk.server.config import Health
+
 _TIMEOUT_S = 5.0
 """GWLB waits no longer for an answer (its default), so neither does this for a question."""
 _MAX_CONNECTIONS = 512
@@ -151,3 +154,31 @@ class TcpHealth:
             return
         finally:
             writer.close()
+
+
+def open_health_socket(health: Health) -> socket.socket | None:
+    """The listening socket for HTTP checks; for TCP checks only a try whether the port is free.
+
+    Raises ConfigError.
+    """
+    if not health.enabled:
+        return None
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    where = f"TCP {health.address}:{health.port}"
+    try:
+        sock.bind((health.address, health.port))
+        sock.listen(1024)
+    except PermissionError:
+        sock.close()
+        hint = "ports below 1024 need privileges: set [health] port = 8080, and the target group's"
+        raise ConfigError(f"{where} is not permitted", key="health.port", hint=hint) from None
+    except OSError as error:
+        sock.close()
+        hint = f"who has it: ss -ltnp 'sport = :{health.port}'; or set another [health] port"
+        raise ConfigError(f"{where}: {error.strerror}", key="health.port", hint=hint) from None
+    if health.kind == "tcp":
+        sock.close()
+        return None
+    sock.setblocking(False)
+    return sock

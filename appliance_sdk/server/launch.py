@@ -9,15 +9,16 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from appliance_sdk.dataplane.addresses import open_listeners
-from appliance_sdk.errors import ApplianceError, ConfigError, PluginError
+from appliance_sdk.errors import ApplianceError, PluginError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.channel import Channel
+from appliance_sdk.server.children import Child, wait_for
 from appliance_sdk.server.config import ApplianceConfig
+from appliance_sdk.server.health import open_health_socket
 from appliance_sdk.server.loads import LoadProcess, load_jobs
 from appliance_sdk.server.logs import configure_logs, log_event
 from appliance_sdk.server.supervisor import supervisor_process
@@ -25,45 +26,6 @@ from appliance_sdk.server.worker import CANNOT_START, worker_process
 
 _TICK_S = 0.1
 _HUNG_SUPERVISOR_S = 5.0
-_GRACE_S = 5.0
-"""Between being told to stop and being killed."""
-_BACKOFF_FROM_S, _BACKOFF_TO_S = 0.05, 5.0
-_HEALTHY_RUN_S = 10.0
-"""A process that ran so long before it died is started again at once."""
-
-
-class Child:
-    """One forked process that is to be there as long as the appliance runs."""
-
-    def __init__(self, name: str, start: Callable[[], None]) -> None:
-        self.name = name
-        self.pid = 0
-        self.started = 0.0
-        self.due = 0.0
-        self.heard = 0.0
-        self._start = start
-        self._backoff = 0.0
-
-    def fork(self, now: float) -> None:
-        """Start the process."""
-        pid = os.fork()
-        if not pid:
-            self._start()
-            os._exit(1)
-        self.pid, self.started, self.heard = pid, now, now
-
-    def died(self, now: float) -> None:
-        """The process has ended: when to start the next one."""
-        self.pid = 0
-        if now - self.started >= _HEALTHY_RUN_S:
-            self._backoff = 0.0
-        self.due = now + self._backoff
-        self._backoff = min(max(2 * self._backoff, _BACKOFF_FROM_S), _BACKOFF_TO_S)
-
-    def kill(self, signum: int) -> None:
-        """Send a signal, if the process is there."""
-        if self.pid:
-            os.kill(self.pid, signum)
 
 
 class Launcher:
@@ -96,7 +58,7 @@ class Launcher:
         self._listeners = open_listeners(
             listen.addresses, listen.port, receive_buffer_bytes=listen.receive_buffer_bytes
         )
-        self._health_socket = _health_socket(config)
+        self._health_socket = open_health_socket(config.health)
         self._to_supervisor, self._from_parent = Channel.pair()
         self._worker_channels = [Channel.pair() for _ in range(config.workers)]
         self._event_channels = [Channel.pair() for _ in range(config.workers)]
@@ -296,10 +258,10 @@ class Launcher:
         for (ours, _), child in zip(self._worker_channels, self._workers, strict=True):
             if child.pid:
                 ours.send("stop")
-        _wait([c for c in self._workers if c.pid])
+        wait_for([c for c in self._workers if c.pid])
         if self._supervisor.pid:
             self._to_supervisor.send("stop")
-            _wait([self._supervisor])
+            wait_for([self._supervisor])
         for listener in self._listeners:
             listener.close()
         if self._health_socket is not None:
@@ -323,49 +285,7 @@ def run_loads(jobs: list[Any]) -> list[Any]:
     return process.result()
 
 
-def _health_socket(config: ApplianceConfig) -> socket.socket | None:
-    """The listening socket for HTTP checks; for TCP checks only a try whether the port is free."""
-    health = config.health
-    if not health.enabled:
-        return None
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    where = f"TCP {health.address}:{health.port}"
-    try:
-        sock.bind((health.address, health.port))
-        sock.listen(1024)
-    except PermissionError:
-        sock.close()
-        hint = "ports below 1024 need privileges: set [health] port = 8080, and the target group's"
-        raise ConfigError(f"{where} is not permitted", key="health.port", hint=hint) from None
-    except OSError as error:
-        sock.close()
-        hint = f"who has it: ss -ltnp 'sport = :{health.port}'; or set another [health] port"
-        raise ConfigError(f"{where}: {error.strerror}", key="health.port", hint=hint) from None
-    if health.kind == "tcp":
-        sock.close()
-        return None
-    sock.setblocking(False)
-    return sock
-
-
 def _raise_descriptor_limit() -> None:
     """Without a raw socket each source port in use takes a descriptor: have as many as may be."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _wait(children: list[Child]) -> None:
-    """Wait for processes that were told to stop, and kill those that do not."""
-    deadline = time.monotonic() + _GRACE_S
-    for child in children:
-        while child.pid:
-            pid, _ = os.waitpid(child.pid, os.WNOHANG)
-            if pid:
-                child.pid = 0
-            elif time.monotonic() > deadline:
-                child.kill(signal.SIGKILL)
-                os.waitpid(child.pid, 0)
-                child.pid = 0
-            else:
-                time.sleep(0.01)

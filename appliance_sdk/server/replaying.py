@@ -21,8 +21,8 @@ from appliance_sdk.errors import ApplianceError
 from appliance_sdk.plugin.events import Event, FlowEnded
 from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.server.channel import Channel
+from appliance_sdk.server.children import Child
 from appliance_sdk.server.config import ApplianceConfig, Listen
-from appliance_sdk.server.launch import Child
 from appliance_sdk.server.loads import apply_loads, load_jobs, run_jobs
 from appliance_sdk.server.worker import worker_process
 
