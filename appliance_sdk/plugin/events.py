@@ -38,7 +38,8 @@ class Event(msgspec.Struct, kw_only=True):
     """Base of every event. Subclass it for your own; fields must be plain data.
 
     `timestamp` (seconds since the epoch at the sink), `plugin` and `flow` are filled in by
-    `Plugin.emit`. The class name in kebab case is the EVE `event_type`.
+    `Plugin.emit`, `packet_number` (from 1, as Wireshark counts) by a replay in memory. The class
+    name in kebab case is the EVE `event_type`.
     """
 
     registry: ClassVar[dict[str, type[Event]]] = {}
@@ -46,6 +47,7 @@ class Event(msgspec.Struct, kw_only=True):
     timestamp: float = 0.0
     plugin: str = ""
     flow: FlowInfo | None = None
+    packet_number: int = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -53,7 +55,12 @@ class Event(msgspec.Struct, kw_only=True):
 
 
 class Alert(Event):
-    """Something a person should know. Severity 1 is high, 3 is low, as in Suricata."""
+    """Something a person should know. Severity 1 is high, 3 is low, as in Suricata.
+
+    What signatures have besides: `gid` and `rev`, which say with `rule` (the sid) which one it was,
+    and `category`, what its class is called. `gid` 0: this alert is not from a signature. `fields`
+    are the `metadata` of the EVE record.
+    """
 
     message: str
     rule: str = ""
@@ -61,6 +68,9 @@ class Alert(Event):
     action: str = "allowed"
     to_server: bool = True
     fields: dict[str, Any] = {}
+    gid: int = 0
+    rev: int = 0
+    category: str = ""
 
 
 class Dropped(Event):

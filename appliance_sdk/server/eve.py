@@ -23,7 +23,7 @@ from appliance_sdk.plugin.events import (
 )
 from appliance_sdk.plugin.sink import Sink
 
-_BASE_FIELDS = frozenset(("timestamp", "plugin", "flow"))
+_BASE_FIELDS = frozenset(("timestamp", "plugin", "flow", "packet_number"))
 _IPV6_PROTOCOLS = {"icmpv6": "IPv6-ICMP"}
 
 
@@ -33,6 +33,8 @@ def eve_record(event: Event) -> dict[str, Any]:
     flow = event.flow
     if flow is not None:
         record["flow_id"] = flow.id
+    if event.packet_number:
+        record["pcap_cnt"] = event.packet_number
     record["event_type"] = _event_type(event)
     if flow is not None:
         record.update(_tuple(flow, getattr(event, "to_server", True)))
@@ -83,6 +85,8 @@ def _alert(event: Alert) -> dict[str, Any]:
         alert["signature_id"] = int(event.rule)
     elif event.rule:
         alert["rule"] = event.rule
+    if event.gid:
+        alert.update(gid=event.gid, rev=event.rev, category=event.category)
     alert["severity"] = event.severity
     if event.fields:
         alert["metadata"] = event.fields

@@ -15,7 +15,7 @@ import msgspec
 
 from appliance_sdk.dataplane.addresses import open_listeners
 from appliance_sdk.dataplane.loopback import LoopbackReport, replay_over_udp
-from appliance_sdk.dataplane.replay import ReplayReport, replay_capture
+from appliance_sdk.dataplane.replay import Replayed, ReplayReport, replay_capture
 from appliance_sdk.engine import Engine
 from appliance_sdk.errors import ApplianceError
 from appliance_sdk.plugin.events import Event, FlowEnded
@@ -79,7 +79,16 @@ def replay_in_memory(
         engines.append(engine)
         return engine
 
-    report: ReplayReport = replay_capture(capture, make)
+    numbered = 0
+
+    def number(replayed: Replayed) -> None:
+        nonlocal numbered
+        for event in result.events[numbered:]:
+            if event.timestamp == replayed.timestamp:  # else from a timer, before the packet
+                event.packet_number = replayed.number
+        numbered = len(result.events)
+
+    report: ReplayReport = replay_capture(capture, make, on_packet=number)
     engine = engines[0]
     result.metrics, result.plugin_errors = engine.metrics, engine.guard.errors
     result.packets, result.forwarded, result.edited = (

@@ -81,6 +81,24 @@ def test_answers_show_the_sender_as_source_and_vendors_events_their_fields() -> 
     assert "flow_id" not in eve_record(Statistics(counters={}))
 
 
+def test_a_signature_says_which_one_it_is_and_a_replay_which_packet_it_was() -> None:
+    alert = Alert(message="m", rule="2100498", gid=1, rev=7, category="Bad", packet_number=3)
+    record = eve_record(alert)
+    assert record["pcap_cnt"] == 3
+    assert record["alert"] == {
+        "action": "allowed",
+        "signature": "m",
+        "signature_id": 2100498,
+        "gid": 1,
+        "rev": 7,
+        "category": "Bad",
+        "severity": 2,
+    }
+    plain = eve_record(Alert(message="m", rule="5"))
+    assert not {"gid", "rev", "category"} & set(plain["alert"])
+    assert "pcap_cnt" not in plain
+
+
 def test_only_the_wanted_types_are_written(tmp_path: Path) -> None:
     path = tmp_path / "eve.json"
     sink = EveFile(str(path), ["alert"])
