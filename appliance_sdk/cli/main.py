@@ -21,10 +21,16 @@ _COMMANDS = {
     "replay": ("appliance_sdk.cli.replay:replay", "Show what an appliance does with a capture."),
     "plugins": ("appliance_sdk.cli.plugins:plugins", "See which plugins are installed."),
 }
-_FIREWALL = (
-    "reference_appliances.firewall.cli:firewall",
-    "The reference firewall: try policies on flows and captures.",
-)
+_SHIPPED = {
+    "firewall": (
+        "reference_appliances.firewall.cli:firewall",
+        "The reference firewall: try policies on flows and captures.",
+    ),
+    "ids": (
+        "reference_appliances.ids.cli:ids",
+        "The reference IDS/IPS: check Suricata rules, try them on captures.",
+    ),
+}
 
 EXIT_USAGE = 2
 
@@ -67,7 +73,7 @@ def make_group(appliance: type[Plugin] | None) -> click.Group:
     def group() -> None: ...
 
     assert isinstance(group, LazyGroup)
-    group.lazy = dict(_COMMANDS) if appliance else {**_COMMANDS, "firewall": _FIREWALL}
+    group.lazy = dict(_COMMANDS) if appliance else {**_COMMANDS, **_SHIPPED}
     return group
 
 

@@ -1,0 +1,46 @@
+"""What rules that match come to: which are reported, and what becomes of packet and flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from appliance_sdk import Verdict
+from reference_appliances.ids.compiled import CompiledRule
+
+
+class Judgement(NamedTuple):
+    """The rules to report, in order, and the verdict if there is one."""
+
+    reported: list[CompiledRule]
+    verdict: Verdict | None = None
+    passed: bool = False
+    """A `pass` rule ended it: no other rule counts, for the packet or (DONE) for the flow."""
+
+
+NOTHING = Judgement([])
+
+
+def judge(matched: Iterable[CompiledRule], *, whole_flow: bool, prevent: bool) -> Judgement:
+    """Put what matched one packet in order, and decide.
+
+    `whole_flow`: the rules are about the flow or its stream, not about this packet alone.
+    `prevent`: drop and reject mean what they say; else they only report.
+    """
+    reported: list[CompiledRule] = []
+    verdict: Verdict | None = None
+    for match in sorted(matched, key=lambda found: found.order):
+        rule = match.rule
+        if rule.action == "pass":
+            passed = Verdict.DONE if whole_flow else None
+            return Judgement(reported, verdict or passed, passed=True)
+        if not rule.noalert:
+            reported.append(match)
+        if not prevent or rule.action == "alert" or verdict is not None:
+            continue
+        if rule.action == "reject":
+            verdict = Verdict.REJECT
+        else:
+            verdict = Verdict.BLOCK if whole_flow else Verdict.DROP
+        verdict = verdict.because(rule.message or f"rule {rule.sid}", rule=str(rule.sid))
+    return Judgement(reported, verdict)

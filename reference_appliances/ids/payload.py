@@ -1,0 +1,47 @@
+"""Finding a rule's contents and expressions in a buffer, each relative to the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reference_appliances.ids.option import PayloadMatcher, Subject
+
+
+class Payload:
+    """Everything that a rule wants from one buffer.
+
+    A matcher that is not relative begins a chain; the relative ones behind it belong to it. Chains
+    do not depend on each other, so going back to another match stays within one, as in Suricata,
+    and those with expressions come last.
+    """
+
+    __slots__ = ("_chains",)
+
+    def __init__(self, matchers: Sequence[PayloadMatcher]) -> None:
+        chains: list[list[PayloadMatcher]] = []
+        for matcher in matchers:
+            if matcher.relative and chains:
+                chains[-1].append(matcher)
+            else:
+                chains.append([matcher])
+        self._chains = sorted(chains, key=lambda chain: any(m.costly for m in chain))
+
+    def found_in(self, subject: Subject) -> bool:
+        """Whether all of it is there. A rule that tries for too long counts as not matching."""
+        start = -subject.base
+        return all(_chain(chain, 0, start, subject) for chain in self._chains)
+
+
+def _chain(chain: Sequence[PayloadMatcher], index: int, position: int, subject: Subject) -> bool:
+    if index == len(chain):
+        return True
+    matcher = chain[index]
+    for end in matcher.ends(subject, position):
+        subject.budget -= 1
+        if matcher.negated or subject.budget < 0:
+            return False
+        if _chain(chain, index + 1, end, subject):
+            return True
+        if index + 1 < len(chain) and subject.budget < 0:
+            return False
+    return matcher.negated and _chain(chain, index + 1, position, subject)
