@@ -18,14 +18,15 @@ _SID_BITS = 32
 class CompiledRule:
     """One rule. Where it is tried follows Suricata's rule types:
 
-    a rule that is nothing but a header without ports is tried once a flow and direction; one with
-    contents is tried on a TCP stream, and if they count from the beginning, also on each packet;
-    everything else is tried on packets.
+    a rule that is nothing but a header is tried once a flow and direction, or with a negated
+    address on every packet; one with contents is tried on a TCP stream, and if they count from the
+    beginning, also on each packet; everything else is tried on packets.
     """
 
     __slots__ = (
         "_conditions",
         "_payload",
+        "about_flow",
         "fast",
         "header",
         "id",
@@ -39,7 +40,7 @@ class CompiledRule:
         "to_server",
     )
 
-    def __init__(self, rule: Rule, order: int, sets: Sets) -> None:
+    def __init__(self, rule: Rule, order: int, sets: Sets, *, negated: bool = False) -> None:
         self.rule = rule
         self.order = order
         """Its place when several match; the lowest is judged first."""
@@ -57,20 +58,21 @@ class CompiledRule:
         self.to_server = flow.to_server
         protocol = PROTOCOLS[rule.protocol]
         self.stream_only = protocol.streams or flow.stream is True
+        self.about_flow = not options
+        """Nothing but a header: what it says of a packet holds for the flow."""
+        self.ip_only = self.about_flow and not negated
         of_packets = (
             protocol.packets
             or flow.stream is False
             or any(isinstance(option, Dsize | Flags) for option in options)
         )
-        self.in_stream = self.stream_only or (bool(matchers) and not of_packets)
+        self.in_stream = not self.about_flow and (
+            self.stream_only or (bool(matchers) and not of_packets)
+        )
         """Of TCP; elsewhere there are no streams."""
         anchored = any(content.anchored for content in contents)
-        self.in_packets = not self.stream_only and (not self.in_stream or anchored)
-        self.ip_only = (
-            not options
-            and not protocol.packets
-            and not protocol.streams
-            and not (rule.source_port or rule.destination_port)
+        self.in_packets = self.about_flow or (
+            not self.stream_only and (not self.in_stream or anchored)
         )
 
     def confirms(self, subject: Subject) -> bool:

@@ -48,7 +48,7 @@ class Group:
             of_packets = [rule for rule in others if rule.in_packets]
             of_streams = [rule for rule in others if rule.in_stream]
         else:
-            of_packets, of_streams = [rule for rule in others if not rule.stream_only], []
+            of_packets, of_streams = [r for r in others if r.about_flow or not r.stream_only], []
         self.packets = Matchers(of_packets, ruleset)
         self.stream = Matchers(of_streams, ruleset)
 
@@ -64,7 +64,13 @@ class Detector:
         ordered = sorted(
             ruleset.rules, key=lambda rule: (action_order.index(rule.action), rule.priority)
         )
-        self.rules = [CompiledRule(rule, order, sets) for order, rule in enumerate(ordered)]
+        negated = {name for name, group in ruleset.addresses.items() if group.negated}
+        self.rules = [
+            CompiledRule(
+                rule, order, sets, negated=not negated.isdisjoint((rule.source, rule.destination))
+            )
+            for order, rule in enumerate(ordered)
+        ]
         self._groups = {
             (number, to_server): Group(
                 [

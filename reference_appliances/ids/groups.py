@@ -38,7 +38,8 @@ class Groups:
                 raise RuleError(f"the address group `{text}` matches nothing")
             if (v4, v6) == (((0, _TOP[4]),), ((0, _TOP[6]),)):
                 return ""
-            self.addresses[text] = Addresses(_packed(v4, 4), _packed(v6, 16))
+            negated = self._is_negated(text)
+            self.addresses[text] = Addresses(_packed(v4, 4), _packed(v6, 16), negated)
         return text
 
     def port(self, text: str) -> str:
@@ -53,6 +54,11 @@ class Groups:
                 return ""
             self.ports[text] = Ports(found)
         return text
+
+    def _is_negated(self, text: str) -> bool:
+        """Whether a `!` stands in the group or in a variable of it; it was resolved before."""
+        names = re.findall(r"\$([A-Za-z_][\w-]*)", text)
+        return "!" in text or any(self._is_negated(self._variables[name]) for name in names)
 
     def _resolve(
         self, text: str, atom: Callable[[str], Ranges], top: int, depth: int = 0

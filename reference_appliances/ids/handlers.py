@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appliance_sdk import Chunk, FlowHandler, Outcome, Packet
+from appliance_sdk import Chunk, FlowHandler, Outcome, Packet, Verdict
 from reference_appliances.ids.header import Ends
 from reference_appliances.ids.judgement import Judgement, judge
 from reference_appliances.ids.lane import LOOKBACK, Lane
@@ -53,13 +53,16 @@ class PacketInspector(FlowHandler["Ids"]):
     def _packet(self, packet: Packet, *, tracked: bool) -> Outcome:
         lane = self.lane(packet.to_server)
         self._skip = False
-        first = lane.first()
-        if first:
-            judgement = self._report(first, packet.to_server, whole_flow=True)
-            if judgement.verdict is not None:
-                return judgement.verdict
-        if tracked and not lane.wants_packets:
+        found = lane.first()
+        if lane.wants_packets or not tracked:
+            found = found + self._try(lane, packet, tracked=tracked)
+        if not found:
             return None
+        judgement = self._report(found, packet.to_server, stream=False)
+        self._skip = judgement.passed
+        return judgement.verdict
+
+    def _try(self, lane: Lane, packet: Packet, *, tracked: bool) -> list[CompiledRule]:
         tcp = packet.tcp
         payload = packet.payload
         subject = Subject(
@@ -68,23 +71,17 @@ class PacketInspector(FlowHandler["Ids"]):
             established=self._is_established(bool(payload)),
             flags=tcp.flags if tcp is not None else -1,
         )
-        found = lane.packet(subject, tracked=tracked)
-        if not found:
-            return None
-        judgement = self._report(found, packet.to_server, whole_flow=False)
-        self._skip = judgement.passed
-        return judgement.verdict
+        return lane.packet(subject, tracked=tracked)
 
     def _is_established(self, has_payload: bool) -> bool:
         """What `flow:established` means for a packet. TCP without its stream never is."""
         return self.flow.established and self.flow.tcp is None
 
-    def _report(self, found: list[CompiledRule], to_server: bool, *, whole_flow: bool) -> Judgement:
+    def _report(self, found: list[CompiledRule], to_server: bool, *, stream: bool) -> Judgement:
         plugin: Ids = self.plugin
-        judgement = judge(found, whole_flow=whole_flow, prevent=plugin.prevents)
+        judgement = judge(found, stream=stream, prevent=plugin.prevents)
         plugin.report(judgement.reported, self.flow, to_server=to_server)
-        if judgement.passed and whole_flow:
-            self.passed = True
+        self.passed |= judgement.verdict == Verdict.DONE
         return judgement
 
 
@@ -126,4 +123,4 @@ class StreamInspector(PacketInspector):
         found = self.lane(chunk.to_server).stream(subject, chunk.fresh)
         if not found:
             return None
-        return self._report(found, chunk.to_server, whole_flow=True).verdict
+        return self._report(found, chunk.to_server, stream=True).verdict

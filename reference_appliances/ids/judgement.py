@@ -21,16 +21,18 @@ class Judgement(NamedTuple):
 NOTHING = Judgement([])
 
 
-def judge(matched: Iterable[CompiledRule], *, whole_flow: bool, prevent: bool) -> Judgement:
-    """Put what matched one packet in order, and decide.
+def judge(matched: Iterable[CompiledRule], *, stream: bool, prevent: bool) -> Judgement:
+    """Put what matched at one packet in order, and decide.
 
-    `whole_flow`: the rules are about the flow or its stream, not about this packet alone.
-    `prevent`: drop and reject mean what they say; else they only report.
+    `stream`: they matched in the stream. Then, and if a rule is about nothing but who talks to
+    whom, its action is for the flow, else for the packet. `prevent`: drop and reject mean what
+    they say; else they only report.
     """
     reported: list[CompiledRule] = []
     verdict: Verdict | None = None
     for match in sorted(matched, key=lambda found: found.order):
         rule = match.rule
+        whole_flow = stream or match.about_flow
         if rule.action == "pass":
             passed = Verdict.DONE if whole_flow else None
             return Judgement(reported, verdict or passed, passed=True)

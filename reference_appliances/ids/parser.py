@@ -65,6 +65,7 @@ class _Rule:
         if not _is_action(action):
             hint = near_miss(action, list(ACTIONS))
             raise RuleError(f"unknown action `{action[:40]}`", hint=hint)
+        protocol = protocol.lower()
         self._check_protocol(protocol)
         if arrow not in ("->", "<>"):
             raise RuleError(f"`{arrow[:40]}` is no direction", hint="-> or <>")

@@ -11,20 +11,23 @@ class Payload:
     """Everything that a rule wants from one buffer.
 
     A matcher that is not relative begins a chain; the relative ones behind it belong to it. Chains
-    do not depend on each other, so going back to another match stays within one, as in Suricata,
-    and those with expressions come last.
+    do not depend on each other, so going back to another match stays within one, as in Suricata.
+    What must not be there at all stands alone, and what has expressions comes last.
     """
 
     __slots__ = ("_chains",)
 
     def __init__(self, matchers: Sequence[PayloadMatcher]) -> None:
         chains: list[list[PayloadMatcher]] = []
+        alone: list[list[PayloadMatcher]] = []
         for matcher in matchers:
-            if matcher.relative and chains:
+            if matcher.negated and not matcher.relative:
+                alone.append([matcher])
+            elif matcher.relative and chains:
                 chains[-1].append(matcher)
             else:
                 chains.append([matcher])
-        self._chains = sorted(chains, key=lambda chain: any(m.costly for m in chain))
+        self._chains = sorted(chains + alone, key=lambda chain: any(m.costly for m in chain))
 
     def found_in(self, subject: Subject) -> bool:
         """Whether all of it is there. A rule that tries for too long counts as not matching."""

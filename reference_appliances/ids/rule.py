@@ -28,6 +28,8 @@ class Addresses(msgspec.Struct, frozen=True):
 
     v4: tuple[tuple[bytes, bytes], ...]
     v6: tuple[tuple[bytes, bytes], ...]
+    negated: bool = False
+    """It is written with a `!`, which makes a difference to when a rule is tried."""
 
 
 class Ports(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ class Dsize(Option, frozen=True, tag="dsize"):
     other: bool = False
 
     def condition(self) -> Condition:
-        """As in Suricata, "not this size" wants some payload."""
+        """As in Suricata, "not" and "at least" want some payload, whatever the number."""
         low, high = self.low, self.high
         if self.other:
             return lambda subject: bool(subject.data) and not low <= len(subject.data) <= high
@@ -86,7 +86,7 @@ def _dsize(draft: Draft, value: str) -> None:
             "<": Dsize(0, size - 1),
             "<=": Dsize(0, size),
             ">": Dsize(size + 1, _TOP),
-            ">=": Dsize(size, _TOP),
+            ">=": Dsize(max(size, 1), _TOP),
         }[compared[1]]
     else:
         hint = "such as 10, !10, <10, >=10 or 10<>20"
