@@ -137,5 +137,6 @@ def quoted(value: str, keyword: str) -> tuple[str, bool]:
     if negated:
         text = text[1:].lstrip()
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
-        raise RuleError("must stand in double quotes", keyword=keyword)
+        hint = "a `;` within is written `\\;`" if text[:1] == '"' else ""
+        raise RuleError("must stand in double quotes", keyword=keyword, hint=hint)
     return text[1:-1], negated
