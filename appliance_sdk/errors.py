@@ -41,3 +41,7 @@ class ConfigError(ApplianceError):
         self.path = path
         self.key = key
         self.hint = hint
+
+
+class HarnessError(ApplianceError):
+    """The local GWLB cannot do what it was asked: a wrong name, a state that does not allow it."""

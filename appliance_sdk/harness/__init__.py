@@ -1,0 +1,1 @@
+"""A local Gateway Load Balancer, and the VPC around it, to try any appliance on one machine."""

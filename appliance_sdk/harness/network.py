@@ -1,0 +1,317 @@
+"""Moves packets between hosts, route tables, endpoints and load balancers, a hop at a time."""
+
+from __future__ import annotations
+
+import heapq
+import ipaddress
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from appliance_sdk.errors import HarnessError, MalformedPacket
+from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, Place, ToEndpoint, ToTarget
+from appliance_sdk.harness.routes import GATEWAY, LOCAL
+from appliance_sdk.harness.topology import Topology
+from appliance_sdk.harness.trace import Hop, Trace, Transit, show_place
+from appliance_sdk.harness.translation import translate_destination, translate_source
+from appliance_sdk.harness.vpc import TABLES_LIMIT, Endpoint, PublicAddresses, Step, Vpc
+from appliance_sdk.wire import parse_packet
+
+INTERNET_S = 0.005
+"""How long a packet takes between a host on the internet and an internet gateway."""
+VPC_S = 0.0001
+"""How long a packet takes from one place of a VPC to the next."""
+_PENDING_KEPT = 65_536
+
+_Pending: TypeAlias = tuple[float, Transit, str]
+
+
+class NetworkHost(Protocol):
+    """What the network needs of a host."""
+
+    outbox: list[bytes]
+
+    def receive(self, packet: bytes, now: float) -> None:
+        """A packet arrives."""
+
+    def next_deadline(self) -> float:
+        """When `advance` has something to do."""
+
+    def advance(self, now: float) -> None:
+        """Let time pass."""
+
+
+class Network:
+    """The picture in motion. `to_target` takes what a load balancer sends to an appliance;
+    what the appliance sends goes to `from_target`."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        hosts: Mapping[str, NetworkHost],
+        gateways: Mapping[str, GatewayLoadBalancer],
+        to_target: Callable[[ToTarget, float], None],
+        trace: Trace,
+    ) -> None:
+        self.trace = trace
+        self.drops: Counter[str] = Counter()
+        """Packets that no load balancer dropped: no route, nobody there, a loop."""
+        self.hosts = dict(hosts)
+        self.gateways = dict(gateways)
+        self._to_target = to_target
+        self._vpcs = {name: Vpc(name, part) for name, part in topology.vpcs.items()}
+        self._public = PublicAddresses(topology.hosts)
+        self._homes = {name: (host.vpc, host.subnet) for name, host in topology.hosts.items()}
+        self._owners = {
+            (host.vpc, ipaddress.ip_address(address).packed): name
+            for name, host in topology.hosts.items()
+            for address in host.addresses
+        }
+        self._endpoints: dict[str, tuple[str, Endpoint]] = {}
+        for vpc_name, vpc in self._vpcs.items():
+            for endpoint in vpc.endpoints.values():
+                if endpoint.id in self._endpoints:
+                    raise HarnessError(f"two endpoints have the id {endpoint.id}")
+                self._endpoints[endpoint.id] = vpc_name, endpoint
+                self.gateways[endpoint.gateway].add_endpoint(endpoint.id, endpoint.zone)
+        self._ranges = [
+            (ipaddress.ip_network(cidr), name)
+            for name, part in topology.vpcs.items()
+            for cidr in part.cidrs
+        ]
+        self._nodes = {
+            node: (name, gateway)
+            for name, gateway in self.gateways.items()
+            for node in gateway.nodes.values()
+        }
+        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._sequence = 0
+        self._pending: dict[tuple[str, bytes], list[_Pending]] = {}
+        self._waiting: OrderedDict[int, tuple[str, bytes]] = OrderedDict()
+
+    @property
+    def in_flight(self) -> int:
+        """Packets between two places, those at appliances not among them."""
+        return len(self._queue)
+
+    @property
+    def at_appliances(self) -> int:
+        """Packets that were sent to appliances and have not come back."""
+        return len(self._waiting)
+
+    def next_deadline(self) -> float:
+        """When `advance` has something to do, math.inf if nothing is pending."""
+        moving = self._queue[0][0] if self._queue else math.inf
+        hosts = min((host.next_deadline() for host in self.hosts.values()), default=math.inf)
+        return min(moving, hosts)
+
+    def advance(self, now: float) -> None:
+        """Move everything that is due, hosts first."""
+        for name, host in self.hosts.items():
+            if host.next_deadline() <= now:
+                host.advance(now)
+            self._collect(name, now)
+        while self._queue and self._queue[0][0] <= now:
+            at, _, action, arguments = heapq.heappop(self._queue)
+            action(at, *arguments)
+
+    def from_target(self, source: Place, destination: Place, payload: bytes, now: float) -> None:
+        """A datagram from an appliance to one of the nodes."""
+        name, gateway = self._nodes.get(destination[0], ("", None))
+        if gateway is None:
+            raise HarnessError(f"{destination[0]} is no node's address")
+        target = gateway.targets.at(source[0])
+        place = target.name if target is not None else source[0]
+        outcome = gateway.from_target(source, destination, payload, now)
+        transit = self._returned(source[0], payload)
+        if transit is None:
+            inner = outcome.packet
+            transit = self.trace.begin(inner)
+            self._hop(transit, now, place, "made", "or changed by the appliance")
+        else:
+            self._hop(transit, now, place, "returned", "unaltered")
+        if isinstance(outcome, Dropped):
+            self._gateway_drop(transit, now, name, outcome)
+            return
+        transit.packet = outcome.packet
+        self._leave_endpoint(now, transit, outcome)
+
+    def give_up(self, before: float, now: float) -> None:
+        """Packets sent to appliances until `before` that have not come back were kept there."""
+        while self._waiting:
+            number, key = next(iter(self._waiting.items()))
+            entries = self._pending[key]
+            sent, transit, target = entries[0]
+            if sent > before and len(self._waiting) <= _PENDING_KEPT:
+                return
+            self._forget(key, entries, number)
+            self._hop(transit, now, target, "kept", "by the appliance: not returned")
+
+    def _collect(self, name: str, now: float) -> None:
+        host = self.hosts[name]
+        while host.outbox:
+            packets = host.outbox[:]
+            host.outbox.clear()
+            for packet in packets:
+                transit = self.trace.begin(packet)
+                self._hop(transit, now, name, "sent", "")
+                self._leave_host(now, transit, name)
+
+    def _leave_host(self, now: float, transit: Transit, name: str) -> None:
+        vpc_name, subnet = self._homes[name]
+        if not vpc_name:
+            self._internet(now, transit)
+            return
+        self._subnet(now, transit, vpc_name, subnet)
+
+    def _subnet(self, now: float, transit: Transit, vpc_name: str, subnet: str) -> None:
+        """A packet leaves a host or an endpoint in a subnet: its route table says where to."""
+        destination = self._ends(transit)[1]
+        step = self._vpcs[vpc_name].from_subnet(subnet, destination)
+        self._step(now, transit, vpc_name, subnet, step)
+
+    def _step(self, now: float, transit: Transit, vpc_name: str, place: str, step: Step) -> None:
+        route = f"{step.route} (route table {step.table})" if step.route else step.table
+        transit.tables += 1
+        if transit.tables > TABLES_LIMIT:
+            self._drop(transit, now, place, "routing_loop", f"{route}, for the 16th time")
+            return
+        if step.endpoint:
+            self._hop(transit, now, place, "routed", route)
+            endpoint = self._vpcs[vpc_name].endpoints[step.endpoint]
+            self._later(now, VPC_S, self._enter_endpoint, transit, endpoint)
+        elif step.end == LOCAL:
+            self._hop(transit, now, place, "routed", route)
+            self._later(now, VPC_S, self._deliver, transit, vpc_name)
+        elif step.end == GATEWAY:
+            self._hop(transit, now, place, "routed", route)
+            self._later(now, VPC_S, self._leave_vpc, transit, vpc_name)
+        else:
+            self._drop(transit, now, place, step.end, route)
+
+    def _enter_endpoint(self, now: float, transit: Transit, endpoint: Endpoint) -> None:
+        gateway = self.gateways[endpoint.gateway]
+        outcome = gateway.from_endpoint(endpoint.id, transit.packet, now)
+        if isinstance(outcome, Dropped):
+            self._gateway_drop(transit, now, endpoint.gateway, outcome)
+        elif isinstance(outcome, ToEndpoint):
+            self._drop(transit, now, endpoint.gateway, "reset", "answered with a TCP reset")
+            reset = self.trace.begin(outcome.packet)
+            self._hop(reset, now, endpoint.gateway, "made", "a TCP reset to the sender")
+            self._leave_endpoint(now, reset, outcome)
+        else:
+            self._hop(transit, now, endpoint.name, "endpoint", endpoint.id)
+            detail = (
+                f"{show_place(_packed(outcome.node), outcome.source_port)} -> "
+                f"{outcome.target.address}:6081, cookie {outcome.cookie:08x}, "
+                f"{len(outcome.payload) + 28} bytes to {outcome.target.name}"
+            )
+            self._hop(transit, now, endpoint.gateway, "encapsulated", detail)
+            key = outcome.target.address, outcome.payload
+            self._pending.setdefault(key, []).append((now, transit, outcome.target.name))
+            self._waiting[transit.number] = key
+            self._to_target(outcome, now)
+
+    def _leave_endpoint(self, now: float, transit: Transit, outcome: ToEndpoint) -> None:
+        vpc_name, endpoint = self._endpoints[outcome.endpoint]
+        self._hop(transit, now, endpoint.name, "decapsulated", f"in subnet {endpoint.subnet}")
+        self._later(now, VPC_S, self._subnet, transit, vpc_name, endpoint.subnet)
+
+    def _leave_vpc(self, now: float, transit: Transit, vpc_name: str) -> None:
+        """Out through the internet gateway, under the public address."""
+        source, _ = self._ends(transit)
+        if len(source) == 4:
+            public = self._public.public(vpc_name, source)
+            if public is None:
+                detail = f"{show_place(source)} has no public address"
+                self._drop(transit, now, "igw", "no_public_address", detail)
+                return
+            transit.packet = translate_source(transit.packet, public)
+            detail = f"source {show_place(source)} to {show_place(public)}"
+            self._hop(transit, now, "igw", "translated", detail)
+        self._internet(now, transit)
+
+    def _internet(self, now: float, transit: Transit) -> None:
+        destination = self._ends(transit)[1]
+        if ("", destination) in self._owners:
+            self._later(now, INTERNET_S, self._deliver, transit, "")
+            return
+        private = self._public.private(destination)
+        if private is None and len(destination) == 16:
+            ip = ipaddress.ip_address(destination)
+            private = next(((vpc, destination) for net, vpc in self._ranges if ip in net), None)
+        if private is None:
+            detail = f"nobody has {show_place(destination)}"
+            self._drop(transit, now, "internet", "no_host", detail)
+            return
+        self._later(now, INTERNET_S, self._enter_vpc, transit, *private)
+
+    def _enter_vpc(self, now: float, transit: Transit, vpc_name: str, private: bytes) -> None:
+        """In through the internet gateway: the private address, then its edge route table."""
+        destination = self._ends(transit)[1]
+        if destination != private:
+            transit.packet = translate_destination(transit.packet, private)
+            detail = f"destination {show_place(destination)} to {show_place(private)}"
+            self._hop(transit, now, "igw", "translated", detail)
+        step = self._vpcs[vpc_name].from_edge(private)
+        if step is None:
+            self._hop(transit, now, "igw", "routed", "local (no edge route table)")
+            self._later(now, VPC_S, self._deliver, transit, vpc_name)
+        else:
+            self._step(now, transit, vpc_name, "igw", step)
+
+    def _deliver(self, now: float, transit: Transit, vpc_name: str) -> None:
+        destination = self._ends(transit)[1]
+        owner = self._owners.get((vpc_name, destination))
+        if owner is None:
+            detail = f"nobody has {show_place(destination)}"
+            self._drop(transit, now, vpc_name or "internet", "no_host", detail)
+            return
+        self._hop(transit, now, owner, "delivered", "")
+        self.hosts[owner].receive(transit.packet, now)
+        self._collect(owner, now)
+
+    def _returned(self, address: str, payload: bytes) -> Transit | None:
+        """The packet that an appliance returned as it was, None if it is another one."""
+        key = address, payload
+        entries = self._pending.get(key)
+        if not entries:
+            return None
+        transit = entries[0][1]
+        self._forget(key, entries, transit.number)
+        return transit
+
+    def _forget(self, key: tuple[str, bytes], entries: list[_Pending], number: int) -> None:
+        del entries[0]
+        if not entries:
+            del self._pending[key]
+        del self._waiting[number]
+
+    def _ends(self, transit: Transit) -> tuple[bytes, bytes]:
+        """Source and destination address; hosts and appliances send packets that can be read."""
+        packet = transit.packet
+        try:
+            headers = parse_packet(packet, 0, len(packet))
+        except MalformedPacket:
+            return b"\0\0\0\0", b"\0\0\0\0"
+        return headers.source, headers.destination
+
+    def _gateway_drop(self, transit: Transit, now: float, name: str, outcome: Dropped) -> None:
+        detail = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
+        self._hop(transit, now, name, "dropped", f"{detail}. {outcome.explanation}")
+
+    def _drop(self, transit: Transit, now: float, place: str, reason: str, detail: str) -> None:
+        self.drops[reason] += 1
+        self._hop(transit, now, place, "dropped", f"{reason}: {detail}")
+
+    def _hop(self, transit: Transit, now: float, place: str, event: str, detail: str) -> None:
+        transit.hops.append(Hop(now, place, event, detail))
+
+    def _later(self, now: float, delay: float, action: Callable[..., None], *args: Any) -> None:
+        self._sequence += 1
+        heapq.heappush(self._queue, (now + delay, self._sequence, action, args))
+
+
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed
