@@ -19,6 +19,8 @@ _COMMANDS = {
     "run": ("appliance_sdk.cli.run:run", "Run an appliance until a signal ends it."),
     "check": ("appliance_sdk.cli.check:check", "Check a configuration and say what it would run."),
     "replay": ("appliance_sdk.cli.replay:replay", "Show what an appliance does with a capture."),
+    "demo": ("appliance_sdk.cli.demo:demo", "See a fleet behind a local GWLB, in half a minute."),
+    "gwlb": ("appliance_sdk.cli.gwlb:gwlb", "Run the local Gateway Load Balancer, or draw it."),
     "plugins": ("appliance_sdk.cli.plugins:plugins", "See which plugins are installed."),
 }
 _SHIPPED = {

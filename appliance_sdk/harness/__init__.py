@@ -1,1 +1,53 @@
-"""A local Gateway Load Balancer, and the VPC around it, to try any appliance on one machine."""
+"""A local Gateway Load Balancer, and the VPC around it, to try any appliance on one machine.
+
+`Harness` runs a `Topology` over a fleet of appliances: `MemoryFleet` in this process with virtual
+time, `UdpFleet` over real GENEVE. `GatewayLoadBalancer` is the load balancer alone.
+"""
+
+from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, ToEndpoint, ToTarget
+from appliance_sdk.harness.harness import Harness
+from appliance_sdk.harness.in_process import InProcess, MemoryFleet
+from appliance_sdk.harness.loopback import free_loopback
+from appliance_sdk.harness.processes import Forked, Subprocess
+from appliance_sdk.harness.reasons import REASONS
+from appliance_sdk.harness.settings import (
+    GatewaySettings,
+    HealthCheck,
+    ListenerAttributes,
+    LoadBalancerAttributes,
+    TargetGroupAttributes,
+    Undocumented,
+)
+from appliance_sdk.harness.targets import Change, State, Target
+from appliance_sdk.harness.topology import Topology, shipped_topology
+from appliance_sdk.harness.trace import Hop, Trace, Transit
+from appliance_sdk.harness.udp_fleet import UdpFleet
+
+__all__ = [
+    "REASONS",
+    "Change",
+    "Dropped",
+    "Forked",
+    "GatewayLoadBalancer",
+    "GatewaySettings",
+    "Harness",
+    "HealthCheck",
+    "Hop",
+    "InProcess",
+    "ListenerAttributes",
+    "LoadBalancerAttributes",
+    "MemoryFleet",
+    "State",
+    "Subprocess",
+    "Target",
+    "TargetGroupAttributes",
+    "ToEndpoint",
+    "ToTarget",
+    "Topology",
+    "Trace",
+    "Transit",
+    "UdpFleet",
+    "Undocumented",
+    "free_loopback",
+    "shipped_topology",
+]

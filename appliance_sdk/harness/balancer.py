@@ -83,6 +83,8 @@ class GatewayLoadBalancer:
         self.drops: Counter[str] = Counter()
         self.metrics: Counter[str] = Counter()
         """Sums under CloudWatch's names: NewFlowCount, ProcessedBytes, TCP_ELB_Reset_Count."""
+        self.new_flows: Counter[str] = Counter()
+        """Flows that were given to each target, by its name."""
         self._endpoints: dict[str, tuple[str, int]] = {}
         self._names: dict[int, str] = {}
 
@@ -203,6 +205,7 @@ class GatewayLoadBalancer:
         if target is None:
             return "no_target"
         self.metrics["NewFlowCount"] += 1
+        self.new_flows[target.name] += 1
         return self.flows.open(key, sticky, target, headers, now)
 
     def _loses_target(self, entry: FlowEntry, zone: str, now: float) -> bool:

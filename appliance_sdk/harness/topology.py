@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import msgspec
 
+from appliance_sdk.errors import ConfigError
 from appliance_sdk.harness.settings import GatewaySettings
-from appliance_sdk.plugin.config import decode_config, read_toml
+from appliance_sdk.harness.targets import Target
+from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +118,8 @@ class Topology(Part, frozen=True):
     hosts: dict[str, HostPart]
     seed: int = 0
     """Everything that is random comes from it."""
+    loopback: str = "127.90"
+    """Where nodes and targets without an address have theirs: 127 and another number."""
     path: str = ""
 
     @classmethod
@@ -126,8 +131,37 @@ class Topology(Part, frozen=True):
         topology.check()
         return topology
 
+    def nodes(self, gateway: str) -> dict[str, str]:
+        """The address of a load balancer's node in each of its zones."""
+        part = self.gateways[gateway]
+        number = list(self.gateways).index(gateway)
+        return {
+            zone: part.nodes.get(zone, f"{self.loopback}.{number}.{index + 11}")
+            for index, zone in enumerate(part.zones)
+        }
+
+    def targets(self, gateway: str) -> list[Target]:
+        """The targets of a load balancer, with their addresses."""
+        number = list(self.gateways).index(gateway)
+        parts = self.gateways[gateway].targets
+        return [
+            Target(name, part.address or f"{self.loopback}.{number}.{index + 101}", part.zone)
+            for index, (name, part) in enumerate(parts.items())
+        ]
+
     def check(self) -> None:
         """Raise ConfigError if a name leads nowhere, ranges overlap or a route leads in circles."""
         from appliance_sdk.harness.topology_check import check_topology
 
         check_topology(self)
+
+
+def shipped_topology(name: str) -> Topology:
+    """A topology that comes with the SDK: "simple" and others. Raises ConfigError."""
+    folder = resources.files("appliance_sdk.harness") / "topologies"
+    names = sorted(file.name.removesuffix(".toml") for file in folder.iterdir())
+    if name not in names:
+        hint = near_miss(name, names)
+        raise ConfigError(f"no topology {name!r} comes with the SDK", hint=hint)
+    with resources.as_file(folder / f"{name}.toml") as path:
+        return Topology.read(path)

@@ -30,11 +30,14 @@ class Hop(NamedTuple):
 class Transit:
     """One packet on its way; `number` is the same from its sender to where it ends."""
 
-    __slots__ = ("hops", "number", "packet", "tables")
+    __slots__ = ("first", "hops", "number", "packet", "tables")
 
     def __init__(self, number: int, packet: bytes) -> None:
         self.number = number
+        self.first = packet
+        """As its sender made it."""
         self.packet = packet
+        """As it is now: an internet gateway changes an address."""
         self.hops: list[Hop] = []
         self.tables = 0
         """Route tables that it has passed: too many are a loop."""
@@ -46,7 +49,7 @@ class Transit:
 
     def lines(self, start: float = 0.0) -> Iterator[str]:
         """A line for the packet and one for each hop, times in milliseconds since `start`."""
-        yield f"packet {self.number}  {describe(self.packet)}"
+        yield f"packet {self.number}  {describe(self.first)}"
         for hop in self.hops:
             at = f"{(hop.time - start) * 1000:.3f}"
             yield f"  {at:>11}  {hop.place:<14} {hop.event:<13} {hop.detail}".rstrip()

@@ -15,11 +15,11 @@ from appliance_sdk.dataplane.memory import Datagram, MemoryPlane
 from appliance_sdk.engine import Engine, EngineSettings
 from appliance_sdk.errors import ConfigError
 from appliance_sdk.flow.key import FlowKey
-from appliance_sdk.plugin.config import PluginConfig, near_miss
+from appliance_sdk.plugin.enabling import enable
 from appliance_sdk.plugin.events import Alert, Event
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.loading import run_load, unpack
-from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings
+from appliance_sdk.plugin.manager import Pipeline, ZoneSettings
 from appliance_sdk.testing.blocking import no_blocking
 from appliance_sdk.testing.peers import TcpPeers, UdpPeers
 from appliance_sdk.wire.capture import inner_packet, read_capture
@@ -71,7 +71,7 @@ class Bench:
         base = settings if settings is not None else EngineSettings()
         self._settings = msgspec.structs.replace(base, origins=("0.0.0.0/0",))
         self._zones = zones
-        self._enabled = _enable(plugins, config)
+        self._enabled = enable(plugins, config)
         self._ports = itertools.count(40000)
         self._cookies: dict[frozenset[Any], int] = {}
         self._next_cookie = itertools.count(0xC0000001)
@@ -222,29 +222,6 @@ class Bench:
         if pair not in self._cookies:
             self._cookies[pair] = next(self._next_cookie)
         return self._cookies[pair]
-
-
-def _enable(plugins: Iterable[type[Plugin]], config: dict[str, Any]) -> list[Enabled]:
-    enabled: list[Enabled] = []
-    used: set[str] = set()
-    for plugin in plugins:
-        kind: type[PluginConfig] = getattr(plugin, "config_type", PluginConfig)
-        known = {f.encode_name for f in msgspec.structs.fields(kind)}
-        mine = {k: msgspec.to_builtins(v) for k, v in config.items() if k in known}
-        used.update(mine)
-        enabled.append(Enabled(getattr(plugin, "name", "plugin"), plugin, mine))
-    for name in config:
-        if name not in used:
-            fields = [f for e in enabled for f in _fields(e.plugin)]
-            raise ConfigError(
-                f"no plugin here has the setting `{name}`", hint=near_miss(name, fields)
-            )
-    return enabled
-
-
-def _fields(plugin: Any) -> list[str]:
-    kind = getattr(plugin, "config_type", PluginConfig)
-    return [f.encode_name for f in msgspec.structs.fields(kind)]
 
 
 def _to_logging(event: str, **fields: Any) -> None:

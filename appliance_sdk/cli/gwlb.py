@@ -1,0 +1,96 @@
+"""`gwlb`: the local Gateway Load Balancer, for any appliance in any language."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from appliance_sdk.errors import ConfigError
+from appliance_sdk.harness.session import Session
+from appliance_sdk.harness.topology import Topology, shipped_topology
+
+
+class _RunByDefault(click.Group):
+    """`gwlb TOPOLOGY` is `gwlb run TOPOLOGY`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """click's hook."""
+        if args and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_RunByDefault)
+def gwlb() -> None:
+    """Run a local Gateway Load Balancer with the VPC around it: `gwlb TOPOLOGY`.
+
+    TOPOLOGY is a TOML file, or the name of one that comes with the SDK, such as `simple`.
+    """
+
+
+@gwlb.command()
+@click.argument("topology")
+@click.option(
+    "--exec",
+    "command",
+    default="",
+    help="Start this for each target. {address} is where it shall listen for GENEVE (UDP 6081), "
+    "{health_port} where it shall answer health checks, {origins} where packets come from.",
+)
+@click.option("--seconds", type=float, default=0.0, help="Stop after so long. Default: Ctrl-C.")
+@click.option("--rate", type=float, default=1.0, help="Rounds of traffic a second.")
+@click.option("--factor", type=float, default=1.0, help="Let the clock run so much faster.")
+@click.option("--wide-ports", is_flag=True, help="Use every UDP source port, as AWS does.")
+@click.option("--trace", is_flag=True, help="Show the way of every packet, hop by hop.")
+@click.option("--quiet", is_flag=True, help="No lines for single requests.")
+def run(
+    topology: str,
+    command: str,
+    seconds: float,
+    rate: float,
+    factor: float,
+    wide_ports: bool,
+    trace: bool,
+    quiet: bool,
+) -> None:
+    """Send traffic through appliances and say what becomes of it.
+
+    Health checks go to each target; once one answers, hosts on the internet ping those in the
+    VPCs and ask their web services, again and again. A packet that real GWLB would not accept is
+    explained. Exit 1 if nothing came through.
+
+    \b
+      appliance gwlb simple                            # which addresses it wants, and waits
+      appliance gwlb simple --exec 'my-appliance --listen {address} --health {health_port}'
+    """
+    read = find_topology(topology)
+    if wide_ports:
+        gateways = {
+            name: msgspec.structs.replace(gateway, source_ports=(1, 65535))
+            for name, gateway in read.gateways.items()
+        }
+        read = msgspec.structs.replace(read, gateways=gateways)
+    with Session(read, command, factor=factor, write=click.echo) as session:
+        try:
+            session.run(seconds=seconds, rate=rate, trace=trace, quiet=quiet)
+        except KeyboardInterrupt:
+            click.echo("")
+        session.report()
+        sys.exit(0 if session.came_through else 1)
+
+
+def find_topology(text: str) -> Topology:
+    """A file, or a topology that comes with the SDK. Raises ConfigError."""
+    if os.sep in text or text.endswith(".toml") or Path(text).exists():
+        return Topology.read(text)
+    try:
+        return shipped_topology(text)
+    except ConfigError as error:
+        hint = error.hint + "; or give a file" if error.hint else "or give a file"
+        raise ConfigError(error.message, hint=hint) from None

@@ -1,0 +1,1 @@
+"""`appliance demo`: the whole picture in half a minute, every claim checked."""

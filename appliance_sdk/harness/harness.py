@@ -1,0 +1,242 @@
+"""The whole picture running: hosts, routes, load balancers, health checks and appliances."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.balancer import GatewayLoadBalancer, ToTarget
+from appliance_sdk.harness.checks import HealthChecks
+from appliance_sdk.harness.fleet import Arrival, Fleet
+from appliance_sdk.harness.hosts import Host
+from appliance_sdk.harness.network import Network
+from appliance_sdk.harness.population import populate
+from appliance_sdk.harness.targets import Change, State, Target
+from appliance_sdk.harness.topology import Topology
+from appliance_sdk.harness.trace import Trace
+
+Tap = Callable[[float, str, tuple[str, int], tuple[str, int], bytes], None]
+"""Called with time, "to_target" or "from_target", source, destination and payload."""
+
+_KEPT_S = 0.5
+"""Real seconds after which a packet that an appliance has not returned counts as kept."""
+_LONGEST_WAIT_S = 0.02
+_LEAP_PATIENCE_S = 1.0
+_TURNS = 64
+"""How often what came is followed by what comes because of it, before hosts have their turn."""
+
+
+class Harness:
+    """Runs a topology over a fleet of appliances.
+
+    With a fleet in memory time is virtual: it leaps to the next thing that happens, and the same
+    seed gives the same trace, to the byte. Over UDP it passes by itself, `factor` times as fast as
+    the real one. Nothing happens outside `run` and the methods that call it.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        fleet: Fleet,
+        *,
+        factor: float = 1.0,
+        trace_limit: int = 10_000,
+        tap: Tap | None = None,
+    ) -> None:
+        topology.check()
+        if factor <= 0:
+            raise HarnessError(f"a time factor of {factor:g} makes no sense")
+        self.topology = topology
+        self.fleet = fleet
+        self.factor = factor
+        self.now = 0.0
+        """Seconds since the start, on the harness's clock."""
+        self.trace = Trace(trace_limit)
+        self.changes: list[Change] = []
+        """Every new state of a target, in order."""
+        self._tap = tap
+        self._began = time.monotonic()
+        self.gateways = {
+            name: GatewayLoadBalancer(
+                topology.nodes(name),
+                part,
+                seed=topology.seed,
+                changed=self.changes.append,
+            )
+            for name, part in topology.gateways.items()
+        }
+        self.hosts: dict[str, Host] = populate(topology)
+        self.network = Network(topology, self.hosts, self.gateways, self._to_target, self.trace)
+        self._checks = {name: HealthChecks(name, gw) for name, gw in self.gateways.items()}
+        try:
+            for name in topology.gateways:
+                for target in topology.targets(name):
+                    self.add_target(name, target.name, target.address, target.zone)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Harness:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Packets dropped by the load balancers and by routing, by reason."""
+        drops = Counter(self.network.drops)
+        for gateway in self.gateways.values():
+            drops.update(gateway.drops)
+        return drops
+
+    @property
+    def quiet(self) -> bool:
+        """No packet moves, no host waits for anything."""
+        moving = self.network.next_deadline() < math.inf
+        outboxes = any(host.outbox for host in self.hosts.values())
+        return not moving and not outboxes and not self.network.at_appliances
+
+    def add_target(self, gateway: str, name: str, address: str, zone: str) -> Target:
+        """Start an appliance and register it. Raises ApplianceError."""
+        target = self._gateway(gateway).register(name, address, zone, self.now)
+        self.fleet.start(target, self.now)
+        return target
+
+    def remove_target(self, gateway: str, name: str) -> None:
+        """Deregister an appliance; it goes on running for the flows that it has."""
+        self._gateway(gateway).deregister(name, self.now)
+
+    def crash_target(self, name: str) -> None:
+        """End an appliance at once; its load balancer finds out by its health checks."""
+        self.fleet.stop(name)
+
+    def state(self, gateway: str, target: str) -> State:
+        """A target's state in the eyes of its own zone."""
+        return self._gateway(gateway).targets.state(target)
+
+    def run(self, until: Callable[[], bool] | None = None, timeout_s: float = 30.0) -> bool:
+        """Let things happen until `until()` is true, by default until all is quiet.
+
+        Returns whether that was reached within `timeout_s` seconds of the harness's clock.
+        """
+        end = self.now + timeout_s
+        reached = until if until is not None else lambda: self.quiet
+        while True:
+            self._turn()
+            if reached():
+                return True
+            if self.now >= end:
+                return False
+            deadline = min(self.next_deadline(), end)
+            if self.fleet.realtime:
+                self._wait(deadline)
+            else:
+                self.now = max(self.now, deadline)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, whatever happens in it.
+
+        Over UDP the clock of hosts and load balancers leaps once all is quiet; that of the
+        appliances does not, so that this takes no time.
+        """
+        if self.fleet.realtime:
+            end = self.now + seconds
+            self.run(timeout_s=min(seconds, _LEAP_PATIENCE_S * self.factor))
+            self._began -= max(end - self.now, 0) / self.factor
+            self._turn()
+        else:
+            self.run(lambda: False, seconds)
+
+    def wait_healthy(self, timeout_s: float = 120.0) -> None:
+        """Run until every target is healthy. Raises HarnessError that names those which are not."""
+        if self.run(lambda: not self._not_healthy(), timeout_s):
+            return
+        last = {change.target: change.reason for change in self.changes}
+        those = ", ".join(f"{name} ({last.get(name, '')})" for name in self._not_healthy())
+        raise HarnessError(f"not healthy after {timeout_s:g} s: {those}")
+
+    def next_deadline(self) -> float:
+        """When the next thing happens by itself."""
+        return min(
+            self.network.next_deadline(),
+            self.fleet.next_deadline(),
+            *(gateway.next_deadline() for gateway in self.gateways.values()),
+            *(checks.next_deadline() for checks in self._checks.values()),
+        )
+
+    def close(self) -> None:
+        """End the appliances and close every socket."""
+        self.fleet.close()
+
+    def _turn(self) -> None:
+        """Everything that is due now, until nothing is."""
+        if self.fleet.realtime:
+            self.now = (time.monotonic() - self._began) * self.factor
+        for gateway in self.gateways.values():
+            gateway.advance(self.now)
+        for checks in self._checks.values():
+            for probe in checks.due(self.now):
+                self.fleet.probe(probe, self.now)
+        self.network.advance(self.now)
+        self._hear(0.0)
+        if self.fleet.realtime:
+            self.network.give_up(self.now - _KEPT_S * self.factor, self.now)
+        else:
+            self.network.give_up(self.now, self.now)
+
+    def _wait(self, deadline: float) -> None:
+        """Over UDP: until something arrives, or `deadline`."""
+        if self.network.at_appliances:
+            deadline = min(deadline, self.now + _KEPT_S * self.factor)
+        real = (deadline - self.now) / self.factor
+        self._hear(min(max(real, 0.0), _LONGEST_WAIT_S))
+
+    def _hear(self, timeout_s: float) -> None:
+        for _ in range(_TURNS):
+            arrivals, results = self.fleet.poll(timeout_s, self.now)
+            if self.fleet.realtime:
+                self.now = (time.monotonic() - self._began) * self.factor
+            for arrival in arrivals:
+                self._arrived(arrival)
+            for probe, reason in results:
+                self._checks[probe.gateway].result(probe, reason, self.now)
+            self.network.advance(self.now)
+            if not arrivals and not results:
+                return
+            timeout_s = 0.0
+
+    def _to_target(self, datagram: ToTarget, now: float) -> None:
+        if self._tap is not None:
+            source, destination = (datagram.node, datagram.source_port), datagram.target.address
+            self._tap(now, "to_target", source, (destination, 6081), datagram.payload)
+        self.fleet.send(datagram, now)
+
+    def _arrived(self, arrival: Arrival) -> None:
+        if self._tap is not None:
+            self._tap(self.now, "from_target", *arrival)
+        self.network.from_target(*arrival, self.now)
+
+    def _not_healthy(self) -> list[str]:
+        return [
+            target.name
+            for gateway in self.gateways.values()
+            for zone, target in gateway.targets.checked()
+            if gateway.targets.state(target.name, zone) is not State.HEALTHY
+        ]
+
+    def _gateway(self, name: str) -> GatewayLoadBalancer:
+        try:
+            return self.gateways[name]
+        except KeyError:
+            known = ", ".join(self.gateways)
+            raise HarnessError(f"no load balancer {name!r}; known: {known}") from None

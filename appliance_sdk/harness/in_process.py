@@ -1,0 +1,136 @@
+"""Appliances in the same process: the real engine with virtual time, no socket."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from appliance_sdk.dataplane.memory import MemoryPlane
+from appliance_sdk.engine import Engine, EngineSettings
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.balancer import ToTarget
+from appliance_sdk.harness.checks import FAILED, Probe
+from appliance_sdk.harness.fleet import Arrival, ProbeResult
+from appliance_sdk.harness.processes import Forked
+from appliance_sdk.harness.targets import Target
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.enabling import enable
+from appliance_sdk.plugin.events import Event
+from appliance_sdk.plugin.loading import run_load, unpack
+from appliance_sdk.plugin.manager import Pipeline, ZoneSettings
+from appliance_sdk.server.config import ApplianceConfig, Drain
+from appliance_sdk.wire.geneve import PORT
+
+
+class InProcess:
+    """An appliance made of plugins, for a fleet in memory.
+
+    Keyword arguments go to the plugins' configuration, by field name; `settings` are the engine's.
+    """
+
+    def __init__(
+        self,
+        *plugins: type[Plugin],
+        settings: EngineSettings | None = None,
+        zones: dict[str, ZoneSettings] | None = None,
+        **config: Any,
+    ) -> None:
+        self.plugins = plugins
+        self._enabled = enable(plugins, config)
+        self._engine = settings if settings is not None else EngineSettings()
+        self._zones = zones
+
+    def start(self, now: float, emit: Callable[[Event], None]) -> Engine:
+        """A running engine. Raises ConfigError or PluginError."""
+        pipeline = Pipeline.build(self._enabled, self._zones)
+        settings = msgspec.structs.replace(self._engine, origins=("0.0.0.0/0",))
+        engine = Engine(pipeline, settings, now=now, emit=emit, log=_ignore, debug=True)
+        for entry, config in zip(self._enabled, (e.decoded() for e in self._enabled), strict=True):
+            packed = run_load(entry, config)
+            if packed is not None:
+                engine.load(entry.name, unpack(packed))
+        engine.start()
+        return engine
+
+    def forked(self, health_port: int) -> Forked:
+        """The same appliance as a process of its own. Raises HarnessError if it cannot be one."""
+        if len(self.plugins) != 1 or self._zones:
+            raise HarnessError("over UDP an appliance is one plugin; for more use Subprocess(…)")
+        config = self._enabled[0].config
+        settings = ApplianceConfig(engine=self._engine, drain=Drain(deadline_s=5, settle_s=0))
+        return Forked(self.plugins[0], config, health_port=health_port, settings=settings)
+
+
+class MemoryFleet:
+    """Appliances by the target's name; "" stands for every target that has no entry."""
+
+    realtime = False
+
+    def __init__(self, appliances: Mapping[str, InProcess]) -> None:
+        self._appliances = dict(appliances)
+        self.engines: dict[str, Engine] = {}
+        """By target name, while the appliance runs."""
+        self.events: dict[str, list[Event]] = {}
+        """What each appliance reported, by target name."""
+        self.unhealthy: dict[str, str] = {}
+        """Targets whose health checks shall fail, with the reason code."""
+        self._planes: dict[str, MemoryPlane] = {}
+        self._arrivals: list[Arrival] = []
+        self._results: list[ProbeResult] = []
+
+    def start(self, target: Target, now: float) -> None:
+        made = self._appliances.get(target.name, self._appliances.get(""))
+        if made is None:
+            raise HarnessError(f"no appliance was given for target {target.name}")
+        events = self.events.setdefault(target.name, [])
+        self.engines[target.name] = engine = made.start(now, events.append)
+        self._planes[target.name] = MemoryPlane(engine)
+
+    def stop(self, name: str) -> None:
+        self.engines.pop(name, None)
+        self._planes.pop(name, None)
+
+    def send(self, datagram: ToTarget, now: float) -> None:
+        plane = self._planes.get(datagram.target.name)
+        if plane is None:
+            return
+        peer = datagram.source_port.to_bytes(2, "big") + socket.inet_aton(datagram.node)
+        local = socket.inet_aton(datagram.target.address)
+        sent = plane.deliver(datagram.payload, peer, local, now)
+        self._arrivals += [_arrival(*one) for one in sent]
+
+    def probe(self, probe: Probe, now: float) -> None:
+        name = probe.target.name
+        reason = self.unhealthy.get(name, "") if name in self.engines else FAILED
+        self._results.append(ProbeResult(probe, reason))
+
+    def poll(self, timeout_s: float, now: float) -> tuple[list[Arrival], list[ProbeResult]]:
+        for plane in self._planes.values():
+            if plane.engine.next_deadline() <= now:
+                self._arrivals += [_arrival(*one) for one in plane.advance(now)]
+        arrivals, self._arrivals = self._arrivals, []
+        results, self._results = self._results, []
+        return arrivals, results
+
+    def next_deadline(self) -> float:
+        return min((e.next_deadline() for e in self.engines.values()), default=math.inf)
+
+    def close(self) -> None:
+        for engine in self.engines.values():
+            engine.close(engine.now)
+        self.engines.clear()
+        self._planes.clear()
+
+
+def _arrival(peer: bytes, local: bytes, payload: bytes) -> Arrival:
+    port = int.from_bytes(peer[:2], "big")
+    source = socket.inet_ntoa(local), port
+    return Arrival(source, (socket.inet_ntoa(peer[2:]), PORT), payload)
+
+
+def _ignore(event: str, **fields: Any) -> None:
+    """Logs of an appliance under test go nowhere: its events are in `MemoryFleet.events`."""

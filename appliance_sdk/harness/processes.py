@@ -1,0 +1,214 @@
+"""Appliances as processes of their own: started, watched, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.targets import Target
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.server.config import ApplianceConfig, Drain, Health, Listen, Log
+from appliance_sdk.server.launch import run_appliance
+from appliance_sdk.server.orphan import die_with_parent
+
+_STOP_S = 5.0
+_TAIL_BYTES = 2000
+
+
+class ApplianceProcess(Protocol):
+    """An appliance that the harness can start and stop."""
+
+    pid: int
+    """0 while it does not run."""
+
+    def start(self, target: Target) -> None:
+        """Start it for the address of a target. Raises HarnessError."""
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+
+    def stop(self) -> None:
+        """End it and wait; one that does not end is killed."""
+
+
+class Subprocess:
+    """An appliance in any language: a command line with places to fill in.
+
+    `{address}` is where it shall listen for GENEVE, port 6081; `{health_port}` where it shall
+    answer health checks; `{origins}` the range that packets come from. What it prints goes to
+    `log`, by default nowhere.
+    """
+
+    def __init__(
+        self,
+        command: str | Sequence[str],
+        *,
+        health_port: int = 8080,
+        origins: str = "127.0.0.0/8",
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        words = shlex.split(command) if isinstance(command, str) else list(command)
+        if not words:
+            raise HarnessError("the appliance's command is empty")
+        self.command = words
+        self.pid = 0
+        self._places = {"health_port": str(health_port), "origins": origins}
+        self._env = {**os.environ, **(env or {})}
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def again(self, health_port: int) -> Subprocess:
+        """Another process of the same command, whose health is asked on this port."""
+        other = Subprocess(self.command, health_port=health_port, env=self._env, log=self._log)
+        other._places["origins"] = self._places["origins"]
+        return other
+
+    def start(self, target: Target) -> None:
+        places = {**self._places, "address": target.address, "name": target.name}
+        try:
+            command = [word.format(**places) for word in self.command]
+        except (KeyError, IndexError, ValueError) as error:
+            known = ", ".join(f"{{{name}}}" for name in places)
+            raise HarnessError(f"{' '.join(self.command)}: {error}; known: {known}") from None
+        output = subprocess.DEVNULL if self._log is None else self._log.open("ab")
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._env,
+                start_new_session=True,  # Ctrl-C is for the harness, which then stops them
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
+            )
+        except OSError as error:
+            raise HarnessError(f"{command[0]}: {error.strerror}") from None
+        finally:
+            if not isinstance(output, int):
+                output.close()
+        self.pid = self._process.pid
+
+    def ended(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
+    def tail(self) -> str:
+        """The last that it printed."""
+        if self._log is None or not self._log.exists():
+            return ""
+        return self._log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+
+    def signal(self, signum: int) -> None:
+        """Send a signal, such as SIGTERM to drain."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signum)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit status, None if it did not end in time."""
+        if self._process is None:
+            return None
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        if self._process is not None:
+            _end_session(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self.pid = 0
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        # Two signals: the first makes an appliance drain, the second ends it.
+        for _ in range(2):
+            self.signal(signal.SIGTERM)
+            if self.wait(_STOP_S / 10) is not None:
+                break
+        if self.wait(_STOP_S) is None:
+            _end_session(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self.pid = 0
+
+
+class Forked:
+    """A plugin class of this program, run as a whole appliance in a child process."""
+
+    def __init__(
+        self,
+        plugin: type[Plugin],
+        config: Mapping[str, Any] | None = None,
+        *,
+        health_port: int = 80,
+        settings: ApplianceConfig | None = None,
+    ) -> None:
+        self.pid = 0
+        self._plugin = plugin
+        self._config = dict(config or {})
+        self._health_port = health_port
+        self._settings = settings or ApplianceConfig(drain=Drain(deadline_s=5, settle_s=0))
+
+    def start(self, target: Target) -> None:
+        config = msgspec.structs.replace(
+            self._settings,
+            origins=("127.0.0.0/8",),
+            listen=Listen(addresses=(target.address,), raw=self._settings.listen.raw),
+            health=Health(address=target.address, port=self._health_port),
+            log=Log(format="console", level="error"),
+            plugins={self._plugin.name: self._config},
+        )
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                die_with_parent()
+                os.setsid()
+                run_appliance(config, self._plugin)
+                code = 0
+            except BaseException as error:  # the child must end here, whatever happened
+                print(f"{self._plugin.name}: {error}", file=sys.stderr, flush=True)
+            os._exit(code)
+        self.pid = pid
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL, 0)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM, _STOP_S)
+
+    def _end(self, signum: int, patience_s: float) -> None:
+        if not self.pid:
+            return
+        os.kill(self.pid, signum)
+        deadline = time.monotonic() + patience_s
+        again = time.monotonic() + patience_s / 10
+        while patience_s and time.monotonic() < deadline:
+            if os.waitpid(self.pid, os.WNOHANG)[0]:
+                self.pid = 0
+                return
+            if time.monotonic() > again:
+                os.kill(self.pid, signum)
+                again = deadline
+            time.sleep(0.005)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.pid = 0
+
+
+def _end_session(pid: int, signum: int) -> None:
+    try:
+        os.killpg(pid, signum)
+    except ProcessLookupError:
+        return

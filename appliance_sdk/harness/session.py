@@ -1,0 +1,197 @@
+"""A harness that runs for its user: traffic between all hosts, and a line on what becomes of it."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from appliance_sdk.harness.harness import Harness
+from appliance_sdk.harness.hosts import Host, HttpExchange, Ping, http_get
+from appliance_sdk.harness.processes import Subprocess
+from appliance_sdk.harness.reasons import REASONS
+from appliance_sdk.harness.targets import State
+from appliance_sdk.harness.topology import AlbService, HttpService, Topology
+from appliance_sdk.harness.udp_fleet import UdpFleet
+
+_ANSWER_S = 3.0
+"""Real seconds that a ping or a request may take."""
+
+
+class _Asked(NamedTuple):
+    what: str
+    began: float
+    ping: Ping | None
+    exchange: HttpExchange | None
+
+
+class Session:
+    """Runs a topology over UDP; `command`, if given, is started for each target."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        command: str,
+        *,
+        factor: float,
+        write: Callable[[str], None],
+    ) -> None:
+        self._write = write
+        self._topology = topology
+        targets = {
+            target.name: (name, target)
+            for name in topology.gateways
+            for target in topology.targets(name)
+        }
+        nodes = {name: topology.nodes(name) for name in topology.gateways}
+        self._logs = tempfile.TemporaryDirectory(prefix="appliance-gwlb-")
+        processes = {}
+        if command:
+            for name, (gateway, _target) in targets.items():
+                port = topology.gateways[gateway].health_check.port
+                log = Path(self._logs.name) / f"{name}.log"
+                processes[name] = Subprocess(command, health_port=port, log=log)
+        self._processes = processes
+        addresses = [node for zones in nodes.values() for node in zones.values()]
+        self._fleet = UdpFleet(addresses, processes, factor=factor)
+        self.harness = Harness(topology, self._fleet, factor=factor, trace_limit=1000)
+        self._asked: list[_Asked] = []
+        self._told = 0
+        self.results: Counter[str] = Counter()
+        """"answered", "refused", "no answer"."""
+        if factor != 1:
+            write(f"the clock runs {factor:g} times as fast as the real one")
+        for name, (gateway, target) in targets.items():
+            check = topology.gateways[gateway].health_check
+            asked = f"{check.protocol} {target.address}:{check.port}"
+            asked += check.path if check.protocol == "HTTP" else ""
+            write(
+                f"{gateway}: target {name} at {target.address}, UDP 6081; health {asked}; "
+                f"packets come from {nodes[gateway][target.zone]}"
+            )
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.harness.close()
+        self._logs.cleanup()
+
+    @property
+    def came_through(self) -> bool:
+        """Something was answered."""
+        return self.results["answered"] > 0
+
+    def run(self, *, seconds: float, rate: float, trace: bool, quiet: bool) -> None:
+        """Until Ctrl-C, or for so many real seconds."""
+        harness = self.harness
+        end = harness.now + seconds * harness.factor if seconds else math.inf
+        due = harness.now
+        dead: set[str] = set()
+        while harness.now < end:
+            if harness.now >= due:
+                due = harness.now + harness.factor / max(rate, 0.01)
+                if self._some_healthy():
+                    self._ask()
+            harness.run(lambda: bool(self._ended()), min(due, end) - harness.now)
+            self._tell_changes()
+            self._look(dead)
+            self._collect(quiet)
+            if trace:
+                if len(harness.trace):
+                    self._write(harness.trace.text().rstrip("\n"))
+                harness.trace.clear()
+
+    def report(self) -> None:
+        """What came of it all, and why packets were dropped."""
+        harness = self.harness
+        results = ", ".join(f"{count} {what}" for what, count in sorted(self.results.items()))
+        self._write(f"traffic: {results or 'none was sent: no target was healthy'}")
+        for name, gateway in harness.gateways.items():
+            new = ", ".join(f"{t} {count}" for t, count in sorted(gateway.new_flows.items()))
+            self._write(f"{name}: new flows {new or 'none'}")
+        for reason, count in sorted(harness.drops.items()):
+            self._write(f"dropped {count} times, {reason}: {REASONS.get(reason, '')}".rstrip(": "))
+        for name, count in sorted(self._fleet.errors.items()):
+            self._write(f"{count} datagrams could not be sent: {name}")
+
+    def _some_healthy(self) -> bool:
+        return all(
+            any(gateway.targets.state(t.name) is State.HEALTHY for t in gateway.targets)
+            for gateway in self.harness.gateways.values()
+        )
+
+    def _ask(self) -> None:
+        now = self.harness.now
+        parts = self._topology.hosts
+        for name, part in parts.items():
+            if part.vpc:
+                continue
+            client = self.harness.hosts[name]
+            for other, there in parts.items():
+                if not there.vpc:
+                    continue
+                reachable = [there.public] if there.public else []
+                reachable += [address for address in there.addresses if ":" in address]
+                mine = {":" in address for address in part.addresses}
+                for address in (a for a in reachable if (":" in a) in mine):
+                    self._send(client, name, other, address, now)
+
+    def _send(self, client: Host, name: str, other: str, address: str, now: float) -> None:
+        ping = client.ping(address, now)
+        self._asked.append(_Asked(f"{name} pings {other} ({address})", now, ping, None))
+        for service in self._topology.hosts[other].services:
+            if isinstance(service, HttpService | AlbService):
+                exchange = http_get(client, address, service.port, "/", {"Host": other}, now=now)
+                what = f"{name} asks {other} ({address}:{service.port})"
+                self._asked.append(_Asked(what, now, None, exchange))
+
+    def _ended(self) -> list[_Asked]:
+        patience = _ANSWER_S * self.harness.factor
+        return [
+            asked
+            for asked in self._asked
+            if self._result(asked) or self.harness.now - asked.began > patience
+        ]
+
+    def _result(self, asked: _Asked) -> str:
+        if asked.ping is not None:
+            if asked.ping.replies:
+                return "answered"
+            return "refused" if asked.ping.unreachable else ""
+        assert asked.exchange is not None
+        if asked.exchange.failed:
+            return f"refused ({asked.exchange.failed})"
+        return f"answered {asked.exchange.status}" if asked.exchange.done else ""
+
+    def _collect(self, quiet: bool) -> None:
+        for asked in self._ended():
+            self._asked.remove(asked)
+            result = self._result(asked) or "no answer"
+            kind = result if result == "no answer" else result.split()[0]
+            self.results[kind] += 1
+            if not quiet:
+                took = (self.harness.now - asked.began) / self.harness.factor * 1000
+                self._write(f"{asked.what}: {result}, {took:.1f} ms")
+
+    def _tell_changes(self) -> None:
+        for change in self.harness.changes[self._told :]:
+            reason = f" ({change.reason})" if change.reason else ""
+            self._write(f"{change.target} is {change.state} in zone {change.zone}{reason}")
+        self._told = len(self.harness.changes)
+
+    def _look(self, dead: set[str]) -> None:
+        for name, process in self._processes.items():
+            status = process.ended()
+            if status is not None and name not in dead:
+                dead.add(name)
+                self._write(f"{name} ended with status {status}: {process.tail() or 'no output'}")
