@@ -1,0 +1,28 @@
+"""Simulated hosts: TCP, UDP, ICMP and HTTP over packets in and packets out, in virtual time."""
+
+from __future__ import annotations
+
+from appliance_sdk.harness.hosts.apps import App, Banner, Discard, Echo, Sink
+from appliance_sdk.harness.hosts.host import Host, Listener
+from appliance_sdk.harness.hosts.ping import Ping
+from appliance_sdk.harness.hosts.tcp import TcpConnection
+from appliance_sdk.harness.hosts.tcp_types import TcpSettings, TcpState
+from appliance_sdk.harness.hosts.timers import Timer
+from appliance_sdk.harness.hosts.udp import Datagram, UdpSocket
+
+__all__ = [
+    "App",
+    "Banner",
+    "Datagram",
+    "Discard",
+    "Echo",
+    "Host",
+    "Listener",
+    "Ping",
+    "Sink",
+    "TcpConnection",
+    "TcpSettings",
+    "TcpState",
+    "Timer",
+    "UdpSocket",
+]
