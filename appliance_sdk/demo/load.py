@@ -33,8 +33,8 @@ class Load:
         if self.on and now >= self._next:
             self._next = max(self._next + 1 / RATE, now)
             self.asked += 1
-            headers = {"Host": self._site}
-            exchange = http_get(self._client, self._address, 80, "/", headers, now=now)
+            headers = (("Host", self._site),)
+            exchange = http_get(self._client, self._address, 80, "/", now, headers=headers)
             self._open.append((now, exchange))
         waiting = []
         for began, exchange in self._open:

@@ -11,6 +11,7 @@ from appliance_sdk.demo.stage import FIREWALLS, SITE, SITE_ADDRESS, Stage
 from appliance_sdk.harness import State
 from appliance_sdk.harness.hosts import TcpConnection, http_get
 from appliance_sdk.harness.trace import Transit
+from appliance_sdk.wire import parse_packet
 
 Scene = Callable[[Stage], Iterator[Check]]
 
@@ -32,8 +33,8 @@ def allowed(stage: Stage) -> Iterator[Check]:
     trace = stage.harness.trace
     trace.clear()
     began = stage.harness.now
-    headers = {"Host": SITE}
-    exchange = http_get(stage.client, SITE_ADDRESS, 80, "/", headers, now=began)
+    headers = (("Host", SITE),)
+    exchange = http_get(stage.client, SITE_ADDRESS, 80, "/", began, headers=headers)
     stage.run(lambda: exchange.done or bool(exchange.failed), 5)
     stage.run(lambda: stage.harness.quiet, 1)
     mine = [packet for packet in trace if _carries(packet, b"GET / HTTP") or _carries(packet, SITE)]
@@ -74,10 +75,12 @@ def rejected(stage: Stage) -> Iterator[Check]:
 def attacked(stage: Stage) -> Iterator[Check]:
     """An attack in the middle of a stream, cut into small segments."""
     title = "An attack"
+    stage.harness.trace.clear()
     stage.show.scene(title, "a harmless request, then on the same connection a shell command")
     connection = stage.client.connect(SITE_ADDRESS, 80, stage.harness.now)
     stage.run(lambda: _opened(connection) or bool(connection.ended), 5)
-    connection.send(f"GET / HTTP/1.1\r\nHost: {SITE}\r\n\r\n".encode())
+    harmless = f"GET / HTTP/1.1\r\nHost: {SITE}\r\n\r\n".encode()
+    connection.send(harmless)
     stage.run(lambda: b"200 OK" in connection.received or bool(connection.ended), 5)
     first = b"200 OK" in connection.received
     yield Check(title, "its first request is answered", first, f"{len(connection.received)} bytes")
@@ -92,8 +95,12 @@ def attacked(stage: Stage) -> Iterator[Check]:
     told = f"{alert.get('signature', 'no alert')}, {alert.get('action', '')}"
     yield Check(title, "the IPS alerts", alert.get("signature_id") == 1000001, told)
     stage.pause(1)
+    got = _reached(stage, "alb", connection.local[1])
+    whole = b"/bin/sh -c" in got
+    kept = f"the site got {len(got)} of {len(harmless + attack)} bytes"
+    yield Check(title, "the command does not reach the site", bool(got) and not whole, kept)
     more = len(connection.received) - before
-    yield Check(title, "nothing answers the attack", more == 0, f"{more} more bytes came back")
+    yield Check(title, "nothing answers it", more == 0, f"{more} more bytes came back")
     connection.abort()
 
 
@@ -172,6 +179,7 @@ def drained(stage: Stage) -> Iterator[Check]:
         yield Check(title, "its open flow is served on", served, f"{len(held.received)} bytes")
         held.close()
         stage.run(lambda: bool(held.ended), 2)
+    stage.run(lambda: (gateway.new_flows - before).total() >= 5, 5)
     new = gateway.new_flows - before
     yield Check(title, "new flows go elsewhere", not new["fw-2"] and bool(new), _counts(new))
     stage.harness.remove_target(FIREWALLS, "fw-2")
@@ -268,3 +276,16 @@ def _opened(connection: TcpConnection) -> bool:
 
 def _more(connection: TcpConnection, received: int) -> bool:
     return len(connection.received) > received or bool(connection.ended)
+
+
+def _reached(stage: Stage, place: str, port: int) -> bytes:
+    """What of a client's stream was delivered to a host, in sequence order."""
+    pieces: dict[int, bytes] = {}
+    for transit in stage.harness.trace:
+        last = transit.hops[-1]
+        if (last.place, last.event) != (place, "delivered"):
+            continue
+        headers = parse_packet(transit.packet, 0, len(transit.packet))
+        if headers.source_port == port:
+            pieces[headers.seq] = transit.packet[headers.payload : headers.end]
+    return b"".join(pieces[seq] for seq in sorted(pieces))

@@ -46,7 +46,7 @@ def _offer(host: Host, service: Service, topology: Topology) -> None:
         status = service.status
 
         def respond(request: Request) -> Response:
-            return Response(status, [], body)
+            return Response(status, body=body)
 
         host.listen(service.port, HttpServer(respond))
     elif isinstance(service, AlbService):

@@ -151,7 +151,7 @@ class Session:
         self._asked.append(_Asked(f"{name} pings {other} ({address})", now, ping, None))
         for service in self._topology.hosts[other].services:
             if isinstance(service, HttpService | AlbService):
-                exchange = http_get(client, address, service.port, "/", {"Host": other}, now=now)
+                exchange = http_get(client, address, service.port, "/", now)
                 what = f"{name} asks {other} ({address}:{service.port})"
                 self._asked.append(_Asked(what, now, None, exchange))
 

@@ -50,9 +50,10 @@ class Transit:
     def lines(self, start: float = 0.0) -> Iterator[str]:
         """A line for the packet and one for each hop, times in milliseconds since `start`."""
         yield f"packet {self.number}  {describe(self.first)}"
+        width = max((len(hop.place) for hop in self.hops), default=0)
         for hop in self.hops:
             at = f"{(hop.time - start) * 1000:.3f}"
-            yield f"  {at:>11}  {hop.place:<14} {hop.event:<13} {hop.detail}".rstrip()
+            yield f"  {at:>11}  {hop.place:<{width}}  {hop.event:<12}  {hop.detail}".rstrip()
 
 
 class Trace:
