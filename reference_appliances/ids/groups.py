@@ -64,6 +64,8 @@ class Groups:
         self, text: str, atom: Callable[[str], Ranges], top: int, depth: int = 0
     ) -> Ranges:
         text = text.strip()
+        if depth == 0 and _is_bare_list(text):
+            text = f"[{text}]"
         if depth > _DEEPEST:
             raise RuleError("groups nest too deeply, or a variable names itself")
         if text.startswith("!"):
@@ -102,6 +104,16 @@ class Groups:
             hint = near_miss(text[1:], list(self._variables))
             raise RuleError(f"no variable `{text}`", hint=hint)
         return value
+
+
+def _is_bare_list(text: str) -> bool:
+    """Whether it is a list without brackets: Suricata takes `80,443` too."""
+    depth = 0
+    for char in text:
+        depth += (char == "[") - (char == "]")
+        if char == "," and depth == 0:
+            return True
+    return False
 
 
 def _items(text: str) -> Iterator[str]:

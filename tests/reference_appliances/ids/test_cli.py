@@ -95,7 +95,12 @@ def test_the_event_file_is_there_even_if_nothing_happens(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "name"),
-    [("--pcap", "none.pcap"), ("--rules", "none"), ("--eve", "gone/eve.json"), ("--profile", "a.rules")],
+    [
+        ("--pcap", "none.pcap"),
+        ("--rules", "none"),
+        ("--eve", "gone/eve.json"),
+        ("--profile", "a.rules"),
+    ],
 )
 def test_mistakes_make_the_exit_status_2(folder: Path, option: str, name: str) -> None:
     given = {"--pcap": folder / "a.pcap", "--rules": folder / "a.rules", option: folder / name}

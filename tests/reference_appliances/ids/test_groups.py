@@ -50,6 +50,7 @@ def has_port(group: str, port: int) -> bool:
         ("$OUTSIDE", "192.0.2.1", "fd00::1"),
         ("[$HOME,!10.1.1.1]", "10.1.1.2", "10.1.1.1"),
         ("!$OUTSIDE", "10.0.0.1", "192.0.2.1"),
+        ("10.0.0.1,[10.0.0.2]", "10.0.0.2", "10.0.0.3"),
     ],
 )
 def test_addresses(group: str, inside: str, outside: str) -> None:
@@ -69,6 +70,7 @@ def test_addresses(group: str, inside: str, outside: str) -> None:
         ("$WEB", 8010, 81),
         ("[$WEB,!8010]", 8011, 8010),
         ("[!80,!443]", 81, 443),
+        ("!80,!443", 81, 443),
     ],
 )
 def test_ports(group: str, inside: int, outside: int) -> None:
@@ -96,7 +98,7 @@ def test_a_negation_is_remembered_also_through_variables() -> None:
         ("[10.0.0.1,]", "empty item"),
         ("[]", "empty item"),
         ("[[10.0.0.1]", "unbalanced"),
-        ("[10.0.0.1],[10.0.0.2]", "closes too early"),
+        ("[10.0.0.1]]", "closes too early"),
         ("$HOMES", "did you mean `HOME`?"),
         ("HOME_NET", "did you mean `$HOME_NET`?"),
         ("$LOOP", "names itself"),
