@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from appliance_sdk.harness.hosts.apps import App, Banner, Discard, Echo, Sink
 from appliance_sdk.harness.hosts.host import Host, Listener
+from appliance_sdk.harness.hosts.http import HttpConversation, HttpServer
+from appliance_sdk.harness.hosts.http_client import HttpClient, HttpExchange, http_get
+from appliance_sdk.harness.hosts.http_types import Request, Response
 from appliance_sdk.harness.hosts.ping import Ping
 from appliance_sdk.harness.hosts.tcp import TcpConnection
 from appliance_sdk.harness.hosts.tcp_types import TcpSettings, TcpState
@@ -17,12 +20,19 @@ __all__ = [
     "Discard",
     "Echo",
     "Host",
+    "HttpClient",
+    "HttpConversation",
+    "HttpExchange",
+    "HttpServer",
     "Listener",
     "Ping",
+    "Request",
+    "Response",
     "Sink",
     "TcpConnection",
     "TcpSettings",
     "TcpState",
     "Timer",
     "UdpSocket",
+    "http_get",
 ]
