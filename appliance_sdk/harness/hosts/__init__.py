@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance_sdk.harness.hosts.alb import ApplicationLoadBalancer, Instance
 from appliance_sdk.harness.hosts.apps import App, Banner, Discard, Echo, Sink
 from appliance_sdk.harness.hosts.host import Host, Listener
 from appliance_sdk.harness.hosts.http import HttpConversation, HttpServer
@@ -15,6 +16,7 @@ from appliance_sdk.harness.hosts.udp import Datagram, UdpSocket
 
 __all__ = [
     "App",
+    "ApplicationLoadBalancer",
     "Banner",
     "Datagram",
     "Discard",
@@ -24,6 +26,7 @@ __all__ = [
     "HttpConversation",
     "HttpExchange",
     "HttpServer",
+    "Instance",
     "Listener",
     "Ping",
     "Request",
