@@ -17,7 +17,14 @@ import msgspec
 
 from appliance_sdk.demo.load import Load
 from appliance_sdk.demo.show import Show
-from appliance_sdk.harness import Harness, State, Subprocess, Topology, UdpFleet, free_loopback
+from appliance_sdk.harness import (
+    Harness,
+    State,
+    Subprocess,
+    UdpFleet,
+    free_loopback,
+    shipped_topology,
+)
 from appliance_sdk.harness.hosts import Host
 
 FACTOR = 5.0
@@ -56,10 +63,10 @@ class Stage:
     def __init__(self, show: Show, folder: Path) -> None:
         self.show = show
         self.folder = folder
-        for file in ("policy.toml", "attacks.rules", "topology.toml"):
+        for file in ("policy.toml", "attacks.rules"):
             text = resources.files("appliance_sdk.demo").joinpath(file).read_text(encoding="utf-8")
             (folder / file).write_text(text, encoding="utf-8")
-        topology = Topology.read(folder / "topology.toml")
+        topology = shipped_topology("inline-ids")
         self.topology = msgspec.structs.replace(topology, loopback=free_loopback())
         self.processes = {
             target.name: self._process(gateway, target.name, target.address)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -101,10 +100,10 @@ class Harness:
 
     @property
     def quiet(self) -> bool:
-        """No packet moves, no host waits for anything."""
-        moving = self.network.next_deadline() < math.inf
-        outboxes = any(host.outbox for host in self.hosts.values())
-        return not moving and not outboxes and not self.network.at_appliances
+        """No packet moves, and no host will send again what nobody acknowledged."""
+        if self.network.in_flight or self.network.at_appliances:
+            return False
+        return not any(host.outbox or host.waiting for host in self.hosts.values())
 
     def add_target(self, gateway: str, name: str, address: str, zone: str) -> Target:
         """Start an appliance and register it. Raises ApplianceError."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from appliance_sdk.dataplane.addresses import never_fragment, open_listeners, set_buffer
 from appliance_sdk.dataplane.port_replies import descriptor_room
 from appliance_sdk.dataplane.replies import drop_everything, error_name
-from appliance_sdk.errors import HarnessError
+from appliance_sdk.errors import ConfigError, HarnessError
 from appliance_sdk.harness.balancer import ToTarget
 from appliance_sdk.harness.checks import Probe
 from appliance_sdk.harness.fleet import Arrival, ProbeResult
@@ -60,9 +60,10 @@ class UdpFleet:
             for node in nodes:
                 for sock in open_listeners([node], PORT, receive_buffer_bytes=_BUFFER_BYTES):
                     self._listeners[sock.fileno()] = node, sock
-        except BaseException:
+        except ConfigError as error:
             self.close()
-            raise
+            hint = f" ({error.hint})" if error.hint else ""
+            raise HarnessError(f"a load balancer's node: {error.message}{hint}") from None
         self._capacity = descriptor_room()
 
     def start(self, target: Target, now: float) -> None:

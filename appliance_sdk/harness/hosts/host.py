@@ -75,6 +75,11 @@ class Host(Stack):
         """The TCP connections that are not CLOSED, oldest first."""
         return tuple(self._connections.values())
 
+    @property
+    def waiting(self) -> bool:
+        """One of its connections waits for an acknowledgement, and will send again."""
+        return any(conn.waiting for conn in self._connections.values())
+
     def receive(self, packet: bytes, now: float) -> None:
         """Take a packet from the network; what does not concern the host is counted."""
         self._take(packet, now)

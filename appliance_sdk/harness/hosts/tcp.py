@@ -71,6 +71,11 @@ class TcpConnection(TcpInput):
         return self._send.acked
 
     @property
+    def waiting(self) -> bool:
+        """Something that was sent is neither acknowledged nor given up."""
+        return self._dirty or self._rto_at < math.inf
+
+    @property
     def peer_closed(self) -> bool:
         """The peer has finished sending, and all of it arrived."""
         return self._receive is not None and self._receive.finished

@@ -1,0 +1,221 @@
+"""Real GENEVE between the harness and processes: good ones, dead ones, hung ones, garbage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from appliance_sdk import Appliance, Flow, Outcome, Verdict
+from appliance_sdk.errors import ApplianceError, HarnessError
+from appliance_sdk.harness import Forked, Harness, State, Subprocess, Topology, UdpFleet
+from appliance_sdk.testing.traffic import FlowFactory
+
+SUPPORT = Path(__file__).parents[1] / "support"
+ECHO = [sys.executable, str(SUPPORT / "echo_appliance.py"), "{address}", "{health_port}"]
+FACTOR = 5.0
+
+
+class NoTelnet(Appliance):
+    def flow_opened(self, flow: Flow) -> Outcome:
+        return Verdict.REJECT if flow.server_port == 23 else Verdict.DONE
+
+
+def over_udp(topology: Topology, process: Subprocess | Forked | None) -> Harness:
+    processes = {"appliance-1": process} if process is not None else {}
+    fleet = UdpFleet(topology.nodes("gwlb").values(), processes, factor=FACTOR)
+    return Harness(topology, fleet, factor=FACTOR)
+
+
+def test_thirty_lines_without_the_sdk_are_an_appliance(simple: Topology) -> None:
+    with over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        flows = FlowFactory(harness)
+        for ipv6 in (False, True):
+            web = flows.tcp(80, ipv6=ipv6)
+            assert web.opened
+            data = os.urandom(100_000)
+            assert web.client_sends(data)
+            assert web.server_received == data
+            assert web.close()
+            assert flows.ping(ipv6=ipv6).replies == 1
+        assert not harness.drops
+
+
+def test_every_source_port_that_aws_may_use(simple: Topology) -> None:
+    gateway = msgspec.structs.replace(simple.gateways["gwlb"], source_ports=(1, 65535))
+    topology = msgspec.structs.replace(simple, gateways={"gwlb": gateway})
+    with over_udp(topology, Forked(NoTelnet, health_port=8080)) as harness:
+        harness.wait_healthy()
+        flows = FlowFactory(harness)
+        pings = [flows.udp(5000 + n) for n in range(40)]
+        arrived = [flow.client_sends(b"x") for flow in pings]
+        ports = {entry.source_port for entry in harness.gateways["gwlb"].flows}
+        assert len(ports) == 40
+        # Without privileges no process can bind a port below the kernel's limit.
+        limit = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+        bindable = sum(os.geteuid() == 0 or port >= limit for port in ports)
+        assert sum(arrived) >= bindable - 1  # another process may hold one of them
+
+
+def test_a_forked_plugin_refuses_and_forwards(simple: Topology) -> None:
+    with over_udp(simple, Forked(NoTelnet, health_port=8080)) as harness:
+        harness.wait_healthy()
+        flows = FlowFactory(harness)
+        assert flows.tcp(23).reset
+        web = flows.tcp(80)
+        assert web.client_sends(b"hello")
+        assert web.server_sends(b"good day")
+        assert web.client_received == b"good day"
+
+
+def test_a_target_that_never_comes_up_is_named(simple: Topology) -> None:
+    with (
+        over_udp(simple, None) as harness,
+        pytest.raises(HarnessError, match=r"appliance-1 \(Target.FailedHealthChecks\)"),
+    ):
+        harness.wait_healthy(timeout_s=12)
+
+
+def test_a_command_that_does_not_exist_is_one_line(simple: Topology) -> None:
+    with pytest.raises(ApplianceError, match="no-such-program: No such file"):
+        over_udp(simple, Subprocess("no-such-program {address}"))
+    with pytest.raises(HarnessError, match=r"\{adress\}.*known: \{health_port\}"):
+        over_udp(simple, Subprocess("echo {adress}"))
+
+
+def test_a_hung_target_times_out_and_comes_back(simple: Topology) -> None:
+    process = Subprocess(ECHO)
+    with over_udp(simple, process) as harness:
+        harness.wait_healthy()
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            assert harness.run(lambda: harness.state("gwlb", "appliance-1") is State.UNHEALTHY)
+            assert harness.changes[-1].reason == "Target.Timeout"
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        harness.wait_healthy()
+
+
+def test_a_killed_target_fails_its_checks(simple: Topology) -> None:
+    with over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        harness.crash_target("appliance-1")
+        assert harness.run(lambda: harness.state("gwlb", "appliance-1") is State.UNHEALTHY)
+        assert harness.changes[-1].reason == "Target.FailedHealthChecks"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 503 Draining\r\n\r\n", "Target.ResponseCodeMismatch"),
+        (b"\x00\xff garbage\r\n", "Target.FailedHealthChecks"),
+        (b"", "Target.FailedHealthChecks"),
+        (b"HTTP/1.1 2" + b"0" * 8000, "Target.FailedHealthChecks"),
+    ],
+)
+def test_health_checks_that_answer_wrong(simple: Topology, answer: bytes, reason: str) -> None:
+    code = (
+        "import socket,sys\n"
+        "s=socket.create_server((sys.argv[1], 8080))\n"
+        "while True:\n c,_=s.accept(); c.recv(999); c.sendall(eval(sys.argv[2])); c.close()"
+    )
+    command = [sys.executable, "-c", code, "{address}", repr(answer)]
+    with over_udp(simple, Subprocess(command)) as harness:
+        assert harness.run(lambda: harness.state("gwlb", "appliance-1") is State.UNHEALTHY)
+        assert harness.run(lambda: harness.changes[-1].reason == reason, 60) or (
+            harness.changes[-1].reason == reason
+        )
+
+
+def test_garbage_from_a_target_is_counted_and_harms_nothing(simple: Topology) -> None:
+    with over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        target = harness.topology.targets("gwlb")[0].address
+        node = harness.topology.nodes("gwlb")["a"]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((target, 61500))
+            for size in (0, 1, 7, 8, 39, 40, 41, 2000):
+                sock.sendto(os.urandom(size), (node, 6081))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"from nobody", (node, 6081))
+        harness.run(lambda: harness.drops.total() >= 9, timeout_s=5)
+        assert harness.drops["bad_geneve"] == 8
+        assert harness.drops["unknown_target"] == 1
+        assert FlowFactory(harness).tcp(80).opened
+
+
+def test_a_port_in_use_is_one_line(simple: Topology) -> None:
+    node = simple.nodes("gwlb")["a"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((node, 6081))
+        with pytest.raises(ApplianceError, match=r"another process has UDP .*6081"):
+            over_udp(simple, None)
+
+
+def running(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_outlives_the_harness(
+    simple: Topology, end: signal.Signals, tmp_path: Path
+) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import msgspec
+from appliance_sdk.harness import Forked, Harness, Subprocess, UdpFleet, shipped_topology
+from test_udp_fleet import ECHO, NoTelnet
+topology = msgspec.structs.replace(shipped_topology("simple"), loopback={simple.loopback!r})
+gateway = topology.gateways["gwlb"]
+part = gateway.targets["appliance-1"]
+gateway = msgspec.structs.replace(gateway, targets={{"one": part, "two": part}})
+topology = msgspec.structs.replace(topology, gateways={{"gwlb": gateway}})
+one, two = Subprocess(ECHO), Forked(NoTelnet, health_port=8080)
+fleet = UdpFleet(topology.nodes("gwlb").values(), {{"one": one, "two": two}}, factor=5.0)
+with Harness(topology, fleet, factor=5.0) as harness:
+    harness.wait_healthy()
+    print(one.pid, two.pid, flush=True)
+    while True:
+        harness.run(lambda: False, 1)
+"""
+    )
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdout is not None
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    pids += children(pids[1])
+    assert len(pids) == 4  # with the forked appliance's worker and supervisor
+    parent.send_signal(end)
+    parent.wait(10)
+    assert wait_until(lambda: not any(running(pid) for pid in pids))
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
