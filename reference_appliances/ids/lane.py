@@ -12,7 +12,8 @@ LOOKBACK = 2560
 MOST_ARMED = 256
 """Rules of a lane whose fast pattern is remembered; beyond it the look-back is searched again."""
 MOST_MATCHED = 1024
-"""Rules that a lane remembers as matched; a flow that matches more is no longer reported on."""
+"""Rules that a lane remembers as matched; of a flow that matches more only what is to be stopped or
+passed still counts."""
 
 
 class Lane:
@@ -103,7 +104,6 @@ class Lane:
     def _new(self, rules: list[CompiledRule]) -> list[CompiledRule]:
         """Those that have not matched yet; from now on they have."""
         new = [rule for rule in rules if rule.id not in self.matched]
-        if len(self.matched) + len(new) > MOST_MATCHED:
-            new = new[: max(0, MOST_MATCHED - len(self.matched))]
-        self.matched.update(rule.id for rule in new)
-        return new
+        room = max(0, MOST_MATCHED - len(self.matched))
+        self.matched.update(rule.id for rule in new[:room])
+        return new[:room] + [rule for rule in new[room:] if rule.rule.action != "alert"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from appliance_sdk import near_miss
@@ -10,9 +11,20 @@ from reference_appliances.ids.classification import UNCLASSIFIED, Classes
 from reference_appliances.ids.groups import Groups
 from reference_appliances.ids.keywords import KEYWORDS, AnyOption
 from reference_appliances.ids.keywords.content import Content
+from reference_appliances.ids.keywords.flow import FlowOption
+from reference_appliances.ids.keywords.packet import Dsize, Flags
 from reference_appliances.ids.option import Draft
 from reference_appliances.ids.problems import RuleError, printable
-from reference_appliances.ids.rule import ACTIONS, APP_PROTOCOLS, PROTOCOLS, Rule, RuleAction
+from reference_appliances.ids.rule import (
+    ACTIONS,
+    APP_PROTOCOLS,
+    PROTOCOLS,
+    TCP,
+    WITH_PORTS,
+    Protocol,
+    Rule,
+    RuleAction,
+)
 
 LONGEST_RULE = 65536
 """Characters; the longest of public rule sets have some ten thousand, all of them addresses."""
@@ -92,7 +104,7 @@ class _Rule:
             references=tuple(draft.references),
             metadata=draft.metadata,
             noalert=draft.noalert,
-            options=_checked(draft.options),
+            options=_checked(draft.options, PROTOCOLS[protocol], source_port, destination_port),
             line=line,
             path=path,
         )
@@ -152,11 +164,30 @@ def _is_action(word: str) -> TypeGuard[RuleAction]:
     return word in ACTIONS
 
 
-def _checked(options: list[AnyOption]) -> tuple[AnyOption, ...]:
-    """What can only be seen when all options are there."""
+def _checked(
+    options: Sequence[AnyOption], protocol: Protocol, *ports: str
+) -> tuple[AnyOption, ...]:
+    """What can only be seen when all options are there: above all, rules that never match."""
     marked = [o for o in options if isinstance(o, Content) and o.fast_pattern]
     if len(marked) > 1:
         raise RuleError("stands twice", keyword="fast_pattern")
     if marked and marked[0].negated and (marked[0].relative or marked[0].anchored):
         raise RuleError("cannot be a negated content with a position", keyword="fast_pattern")
+    if protocol.numbers and not set(WITH_PORTS) & set(protocol.numbers) and set(ports) != {"any"}:
+        message = f"ports of `{protocol.name}` are not supported"
+        raise RuleError(message, keyword="port", unsupported=True)
+    is_tcp = not protocol.numbers or TCP in protocol.numbers
+    flow = next((o for o in options if isinstance(o, FlowOption)), FlowOption())
+    if flow.stream and not is_tcp:
+        raise RuleError("`only_stream` needs tcp", keyword="flow")
+    if protocol.streams and flow.stream is False:
+        raise RuleError("`no_stream` contradicts `tcp-stream`", keyword="flow")
+    if protocol.packets and flow.stream:
+        raise RuleError("`only_stream` contradicts `tcp-pkt`", keyword="flow")
+    for option in options:
+        if isinstance(option, Flags) and not is_tcp:
+            raise RuleError("only tcp has flags", keyword="flags")
+        if isinstance(option, Dsize | Flags) and (protocol.streams or flow.stream):
+            name = "dsize" if isinstance(option, Dsize) else "flags"
+            raise RuleError("is about packets, the rule only about streams", keyword=name)
     return tuple(options)

@@ -361,6 +361,17 @@ class TestBounds:
         bench.restart()
         assert bench.engine.metrics["engine.state_refused"] == 0
 
+    def test_a_flood_of_alerts_does_not_hide_a_drop(self, ids_bench: MakeBench) -> None:
+        bench = ids_bench(
+            *numbered(*['content:"x";'] * MOST_MATCHED),
+            'drop tcp any any -> any any (content:"evil"; sid:9999;)',
+            mode="ips",
+        )
+        connection = bench.tcp(CLIENT, SERVER, 80)
+        assert connection.client_sends(b"x")
+        assert not connection.client_sends(b"evil")
+        assert sids(bench)[-1] == 9999
+
 
 @pytest.mark.parametrize(
     "wrong",

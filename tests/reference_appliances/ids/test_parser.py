@@ -102,6 +102,25 @@ def test_what_is_refused(text: str, message: str) -> None:
     assert not caught.value.unsupported
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alert udp any any -> any any (flow:only_stream; sid:1;)", "needs tcp"),
+        ("alert tcp-stream any any -> any any (dsize:1; sid:1;)", "only about streams"),
+        ("alert tcp any any -> any any (flow:only_stream; flags:S; sid:1;)", "only about streams"),
+        ("alert tcp-stream any any -> any any (flow:no_stream; sid:1;)", "contradicts"),
+        ("alert tcp-pkt any any -> any any (flow:only_stream; sid:1;)", "contradicts"),
+        ("alert udp any any -> any any (flags:S; sid:1;)", "only tcp has flags"),
+        ("alert icmp any any -> any 80 (sid:1;)", "ports of `icmp`"),
+        ("alert sctp any 1 -> any any (sid:1;)", "ports of `sctp`"),
+    ],
+)
+def test_a_rule_that_would_never_match_is_refused(text: str, message: str) -> None:
+    with pytest.raises(RuleError) as caught:
+        parse(text)
+    assert message in str(caught.value)
+
+
 PIECES = st.sampled_from(
     (
         *KEYWORDS,

@@ -106,7 +106,7 @@ def test_protocols_and_families() -> None:
     assert matches("tcp any any -> any 80", v4)
     assert matches("ip any any -> any 80", v6)
     assert not matches("ip any any -> any 80", icmp)
-    assert not matches("ip any any -> any 0", icmp)
+    assert matches("ip any any -> any any", icmp)
     assert matches("icmp any any -> any any", icmp)
     assert not matches("udp any any -> any any", v4)
     assert matches("ipv6 any any -> any any", v6)
