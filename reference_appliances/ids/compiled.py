@@ -85,6 +85,13 @@ class CompiledRule:
         subject.budget = BUDGET
         return self._payload.found_in(subject)
 
+    def refuted(self, subject: Subject) -> bool:
+        """It does not match, and its parts that were found now cannot make it match later."""
+        if self._payload is None:
+            return False
+        subject.budget = BUDGET
+        return self._payload.refuted_by(subject)
+
 
 def fast_pattern(contents: Sequence[Content]) -> bytes | None:
     """The bytes whose presence makes a rule worth trying: the marked ones, else the longest."""

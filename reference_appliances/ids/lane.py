@@ -81,6 +81,9 @@ class Lane:
             elif rule.confirms(subject):
                 found.append(rule)
                 hits.pop(rule, None)
+            elif armed is not None and rule.refuted(subject):
+                armed.pop(rule, None)
+                hits.pop(rule, None)
         if armed is not None:
             for rule in found:
                 armed.pop(rule, None)

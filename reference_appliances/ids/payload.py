@@ -12,27 +12,39 @@ class Payload:
 
     A matcher that is not relative begins a chain; the relative ones behind it belong to it. Chains
     do not depend on each other, so going back to another match stays within one, as in Suricata.
-    What must not be there at all stands alone, and what has expressions comes last.
+    What must not be there at all is a matter of its own, and expressions come last.
     """
 
-    __slots__ = ("_chains",)
+    __slots__ = ("_absent", "_chains")
 
     def __init__(self, matchers: Sequence[PayloadMatcher]) -> None:
         chains: list[list[PayloadMatcher]] = []
-        alone: list[list[PayloadMatcher]] = []
+        absent: list[list[PayloadMatcher]] = []
         for matcher in matchers:
             if matcher.negated and not matcher.relative:
-                alone.append([matcher])
+                absent.append([matcher])
             elif matcher.relative and chains:
                 chains[-1].append(matcher)
             else:
                 chains.append([matcher])
-        self._chains = sorted(chains + alone, key=lambda chain: any(m.costly for m in chain))
+        self._chains = sorted(chains, key=_is_costly)
+        self._absent = sorted(absent, key=_is_costly)
 
     def found_in(self, subject: Subject) -> bool:
         """Whether all of it is there. A rule that tries for too long counts as not matching."""
+        return self._holds(self._chains, subject) and self._holds(self._absent, subject)
+
+    def refuted_by(self, subject: Subject) -> bool:
+        """Whether all that must be there is, but also what must not: no later bytes help."""
+        return bool(self._absent) and self._holds(self._chains, subject)
+
+    def _holds(self, chains: Sequence[Sequence[PayloadMatcher]], subject: Subject) -> bool:
         start = -subject.base
-        return all(_chain(chain, 0, start, subject) for chain in self._chains)
+        return all(_chain(chain, 0, start, subject) for chain in chains)
+
+
+def _is_costly(chain: Sequence[PayloadMatcher]) -> bool:
+    return any(matcher.costly for matcher in chain)
 
 
 def _chain(chain: Sequence[PayloadMatcher], index: int, position: int, subject: Subject) -> bool:

@@ -60,9 +60,8 @@ class Pcre(Option, frozen=True, tag="pcre"):
         match before it; where a stream's beginning has gone by, a byte before what is left of it
         keeps `^` from matching there.
         """
-        if self.relative:
-            shift = max(position, 0)
-            data, first = subject.data[shift:], 0
+        if self.relative and position >= 0:
+            shift, data, first = position, subject.data[position:], 0
         elif subject.base:
             shift, data, first = -1, b"\0" + subject.data, 1
         else:

@@ -44,6 +44,19 @@ class TestStreams:
         connection.client_sends(b"z")
         assert sids(bench) == []
 
+    def test_what_must_not_be_there_does_not_fade_with_the_look_back(
+        self, ids_bench: MakeBench
+    ) -> None:
+        bench = ids_bench(*numbered('content:"bad"; content:!"harmless";'))
+        connection = bench.tcp(CLIENT, SERVER, 80)
+        connection.client_sends(b"harmless")
+        connection.client_sends(b"-" * 1000 + b"bad")
+        for _ in range(2 * LOOKBACK // 100):
+            connection.client_sends(b"-" * 100)
+        assert sids(bench) == []
+        connection.client_sends(b"bad")
+        assert sids(bench) == [1]
+
     def test_out_of_order_segments_are_put_in_order(self, ids_bench: MakeBench) -> None:
         head = "drop tcp-stream any any -> any any"
         bench = ids_bench(*numbered('content:"evil"; startswith;', head=head), mode="ips")

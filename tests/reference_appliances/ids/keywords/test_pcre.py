@@ -47,6 +47,8 @@ def test_where_a_streams_beginning_is_over_nothing_begins() -> None:
     assert payload.found_in(subject(b"b"))
     assert not payload.found_in(subject(b"b", base=1))
     assert Payload(options('pcre:"/^b/m";')).found_in(subject(b"a\nb", base=1))
+    assert not Payload(options('pcre:"/^b/R";')).found_in(subject(b"b", base=1))
+    assert Payload(options('content:"a"; pcre:"/^b/R";')).found_in(subject(b"ab", base=1))
     assert Payload(options('pcre:"/a/"; content:"b"; within:1;')).found_in(subject(b"ab", base=1))
 
 
