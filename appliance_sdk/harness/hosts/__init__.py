@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from appliance_sdk.harness.hosts.alb import ApplicationLoadBalancer, Instance
 from appliance_sdk.harness.hosts.apps import App, Banner, Discard, Echo, Sink
-from appliance_sdk.harness.hosts.host import Host, Listener
+from appliance_sdk.harness.hosts.host import Host
 from appliance_sdk.harness.hosts.http import HttpConversation, HttpServer
-from appliance_sdk.harness.hosts.http_client import HttpClient, HttpExchange, http_get
-from appliance_sdk.harness.hosts.http_types import Request, Response
+from appliance_sdk.harness.hosts.http_client import HttpClient, http_get
+from appliance_sdk.harness.hosts.http_types import HttpExchange, Request, Response
 from appliance_sdk.harness.hosts.ping import Ping
+from appliance_sdk.harness.hosts.ports import Listener
 from appliance_sdk.harness.hosts.tcp import TcpConnection
 from appliance_sdk.harness.hosts.tcp_types import TcpSettings, TcpState
 from appliance_sdk.harness.hosts.timers import Timer

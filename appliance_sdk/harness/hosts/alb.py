@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from appliance_sdk.harness.hosts.host import Host
 from appliance_sdk.harness.hosts.http import Answer, HttpConversation
-from appliance_sdk.harness.hosts.http_client import HttpClient, HttpExchange
+from appliance_sdk.harness.hosts.http_client import HttpClient
 from appliance_sdk.harness.hosts.http_types import (
     HeaderList,
+    HttpExchange,
     Request,
     Response,
     find_header,

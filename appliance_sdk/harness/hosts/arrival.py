@@ -10,7 +10,8 @@ from appliance_sdk.wire.packet import ICMP, ICMPV6, TCP, UDP
 
 _TIMEOUT_S = 30.0
 _MAX_PACKETS = 64
-_MAX_PARTS = 64
+_MAX_PARTS = 128
+_MAX_PAYLOAD = 0xFFFF - 20
 
 
 def find_damage(packet: bytes, headers: Headers) -> str:
@@ -98,7 +99,7 @@ class Fragments:
 
     def _fits(self, entry: _Gathering, headers: Headers, data: bytes) -> bool:
         start, end = headers.fragment_offset, headers.fragment_offset + len(data)
-        if not data or end > 0xFFFF - 40 or len(entry.parts) >= _MAX_PARTS:
+        if not data or end > _MAX_PAYLOAD or len(entry.parts) >= _MAX_PARTS:
             return False
         if headers.more_fragments and len(data) % 8:
             return False

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from appliance_sdk.harness.hosts.apps import App
 from appliance_sdk.harness.hosts.icmp import Notice, build_port_unreachable
+from appliance_sdk.harness.hosts.ports import Listener, check_port, choose_port
 from appliance_sdk.harness.hosts.stack import Stack
 from appliance_sdk.harness.hosts.tcp import TcpConnection
 from appliance_sdk.harness.hosts.tcp_types import Segment, TcpSettings, TcpState, read_segment
@@ -19,27 +19,7 @@ from appliance_sdk.harness.hosts.udp import Datagram, UdpSocket
 from appliance_sdk.wire import Headers, build_tcp_rst, build_udp
 from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, TCP, UDP
 
-_KEPT_CONNECTIONS = 64
-_EPHEMERAL = range(32768, 61000)  # Linux's ip_local_port_range
-
 Key: TypeAlias = tuple[bytes, bytes, int, int]
-
-
-class Listener:
-    """A TCP port that takes connections; `Host.listen` makes it."""
-
-    def __init__(self, host: Host, port: int, app_factory: Callable[[], App]) -> None:
-        self._host = host
-        self.port = port
-        """The port."""
-        self.app_factory = app_factory
-        """Makes what runs on each connection."""
-        self.connections: deque[TcpConnection] = deque(maxlen=_KEPT_CONNECTIONS)
-        """The newest 64 connections, ended ones too."""
-
-    def close(self) -> None:
-        """Take no more connections: the port answers with RST. Open ones go on."""
-        self._host.close_listener(self)
 
 
 class Host(Stack):
@@ -47,7 +27,8 @@ class Host(Stack):
 
     Give it what arrives (`receive`), take what it sends (`outbox`), and call `advance` when
     `next_deadline` has come; times are seconds on any clock that does not go back. Nothing that
-    arrives makes it raise. The same seed and the same calls send the same bytes.
+    arrives makes it raise, though what an app or a handler raises comes through. The same seed and
+    the same calls send the same bytes.
     """
 
     def __init__(
@@ -104,13 +85,15 @@ class Host(Stack):
         """Open a TCP connection: the SYN is in the outbox. Without an app, the caller uses `send`,
         `received` and `close`. Raises ValueError for what the host cannot do."""
         source, target = self._route(address)
-        _check_port(port)
+        check_port(port)
         if source_port:
-            _check_port(source_port)
+            check_port(source_port)
             if (source, target, source_port, port) in self._connections:
                 raise ValueError(f"{self.name} uses port {source_port} for {address} already")
         else:
-            source_port = self._free_port(lambda p: (source, target, p, port) in self._connections)
+            source_port = choose_port(
+                self.random, lambda p: (source, target, p, port) in self._connections
+            )
         if len(self._connections) >= self.max_connections:
             raise ValueError(f"{self.name} has {self.max_connections} connections: end some")
         conn = self._new_connection((source, target, source_port, port), app)
@@ -121,10 +104,10 @@ class Host(Stack):
     def listen(self, port: int, app_factory: Callable[[], App]) -> Listener:
         """Take TCP connections on a port of every address; the factory is called for each. Raises
         ValueError if the port is taken."""
-        _check_port(port)
+        check_port(port)
         if port in self._listeners:
             raise ValueError(f"{self.name} listens on TCP port {port} already")
-        listener = self._listeners[port] = Listener(self, port, app_factory)
+        listener = self._listeners[port] = Listener(port, app_factory, self._close_listener)
         return listener
 
     def udp(
@@ -133,11 +116,11 @@ class Host(Stack):
         """Open a UDP port, any free one for 0; the handler is called with each datagram. Raises
         ValueError if the port is taken."""
         if port:
-            _check_port(port)
+            check_port(port)
             if port in self._sockets:
                 raise ValueError(f"{self.name} uses UDP port {port} already")
         else:
-            port = self._free_port(lambda p: p in self._sockets)
+            port = choose_port(self.random, lambda p: p in self._sockets)
         socket = self._sockets[port] = UdpSocket(self, port)
         socket.handler = handler
         return socket
@@ -152,7 +135,7 @@ class Host(Stack):
         self, source_port: int, address: str, port: int, data: bytes, source: str = ""
     ) -> None:
         """What `UdpSocket.send_to` does. Raises ValueError."""
-        _check_port(port)
+        check_port(port)
         if len(data) > 65_507:
             raise ValueError(f"a datagram has at most 65,507 bytes, not {len(data):,}")
         self._send(build_udp(*self._route(address, source), source_port, port, payload=data))
@@ -162,8 +145,7 @@ class Host(Stack):
         if self._sockets.get(socket.port) is socket:
             del self._sockets[socket.port]
 
-    def close_listener(self, listener: Listener) -> None:
-        """What `Listener.close` does."""
+    def _close_listener(self, listener: Listener) -> None:
         if self._listeners.get(listener.port) is listener:
             del self._listeners[listener.port]
 
@@ -216,12 +198,14 @@ class Host(Stack):
         conn = self._connections.get(notice[4:8])
         if notice.protocol != TCP or conn is None:
             return False
+        if not conn.concerns(notice.number):
+            return False
         if notice.mtu:
             conn.limit_mss(notice.mtu - (40 if len(notice.source) == 4 else 60))
-            return True
-        known = conn.unreachable(notice.kind, notice.code, notice.number)
+        else:
+            conn.unreachable(notice.kind, notice.code)
         self._settle(conn)
-        return known
+        return True
 
     def _new_connection(self, key: Key, app: App | None) -> TcpConnection:
         room = self.mtu - (40 if len(key[0]) == 4 else 60)
@@ -241,19 +225,6 @@ class Host(Stack):
         self._timers.set(conn, conn.next_deadline())
         if conn.state is TcpState.CLOSED and self._connections.get(conn.key) is conn:
             del self._connections[conn.key]
-
-    def _free_port(self, taken: Callable[[int], bool]) -> int:
-        first = self.random.randrange(len(_EPHEMERAL))
-        for i in range(len(_EPHEMERAL)):
-            port = _EPHEMERAL[(first + i) % len(_EPHEMERAL)]
-            if not taken(port):
-                return port
-        raise ValueError(f"{self.name} has no free port left")
-
-
-def _check_port(port: int) -> None:
-    if not 1 <= port <= 65535:
-        raise ValueError(f"port is {port}: use 1 to 65,535")
 
 
 def _text(address: bytes) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import h11
 
 from appliance_sdk.harness.hosts.host import Host
@@ -11,6 +9,7 @@ from appliance_sdk.harness.hosts.http_types import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     HeaderList,
+    HttpExchange,
     decode_headers,
     encode_headers,
     find_header,
@@ -18,38 +17,6 @@ from appliance_sdk.harness.hosts.http_types import (
 from appliance_sdk.harness.hosts.tcp import TcpConnection
 
 _STATUS_LINE = b"HTTP/"
-
-
-class HttpExchange:
-    """One request and what became of it."""
-
-    def __init__(self, conn: TcpConnection) -> None:
-        self.conn = conn
-        """The connection that it went over."""
-        self.status = 0
-        """The answer's status, 0 until it came."""
-        self.headers: HeaderList = ()
-        """The answer's headers, names as they were written."""
-        self.body = b""
-        """The answer's body as far as it came, chunks put together."""
-        self.done = False
-        """The answer came whole, or it failed."""
-        self.failed = ""
-        """Why there is no whole answer: refused, unreachable, timeout, reset, closed (too early),
-        garbled, too_large, cancelled. "" while it is open and when all went well."""
-        self.on_done: Callable[[HttpExchange, float], None] | None = None
-        """Called once when it is done."""
-
-    def header(self, name: str) -> str:
-        """The answer's first header of that name in any case, "" if there is none."""
-        return find_header(self.headers, name)
-
-    def finish(self, failed: str, now: float) -> None:
-        """It is done; the client says so."""
-        if not self.done:
-            self.done, self.failed = True, failed
-            if self.on_done is not None:
-                self.on_done(self, now)
 
 
 class HttpClient:

@@ -138,19 +138,19 @@ class TcpConnection(TcpInput):
                 self._end("timeout")
         self._settle(now)
 
-    def unreachable(self, kind: int, code: int, seq: int) -> bool:
-        """Take an ICMP error about a segment with this number; whether it can be about one.
-
-        While opening it ends the connection, later it is only noted (RFC 5927 §5.2).
-        """
+    def concerns(self, seq: int) -> bool:
+        """Whether an ICMP error that quotes this number can be about a segment that is under way;
+        others are forged or late (RFC 5927 §4.1)."""
         offset = self._send.offset_of(seq)
-        if self._state is TcpState.CLOSED or not self._send.una <= offset <= self._send.nxt:
-            return False
+        return self._state is not TcpState.CLOSED and self._send.una <= offset <= self._send.nxt
+
+    def unreachable(self, kind: int, code: int) -> None:
+        """Take an ICMP error: while opening it ends the connection, later it is only noted
+        (RFC 5927 §5.2)."""
         self.icmp_error = (kind, code)
         if self._state in OPENING:
             self.refused = True
             self._end("unreachable")
-        return True
 
     def replaceable_by(self, segment: Segment) -> bool:
         """Whether a SYN may begin a new connection in this one's place (RFC 9293 §3.6.1)."""
