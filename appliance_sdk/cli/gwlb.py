@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from appliance_sdk.errors import ConfigError
+from appliance_sdk.errors import ConfigError, HarnessError
 from appliance_sdk.harness.session import Session
 from appliance_sdk.harness.topology import Topology, shipped_topology
 
@@ -43,7 +43,12 @@ def gwlb() -> None:
     help="Start this for each target. {address} is where it shall listen for GENEVE (UDP 6081), "
     "{health_port} where it shall answer health checks, {origins} where packets come from.",
 )
-@click.option("--seconds", type=float, default=0.0, help="Stop after so long. Default: Ctrl-C.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=0.0,
+    help="Stop so long after the first target is healthy. Default: Ctrl-C.",
+)
 @click.option("--rate", type=float, default=1.0, help="Rounds of traffic a second.")
 @click.option("--factor", type=float, default=1.0, help="Let the clock run so much faster.")
 @click.option("--wide-ports", is_flag=True, help="Use every UDP source port, as AWS does.")
@@ -83,6 +88,31 @@ def run(
             click.echo("")
         session.report()
         sys.exit(0 if session.came_through else 1)
+
+
+@gwlb.command()
+@click.argument("topology")
+@click.option(
+    "--svg",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write an SVG instead; - for standard output.",
+)
+def draw(topology: str, svg: Path | None) -> None:
+    """Draw a topology: boxes and arrows in the terminal, or an SVG."""
+    from appliance_sdk.harness.draw_svg import draw_svg
+    from appliance_sdk.harness.draw_text import draw_text
+
+    read = find_topology(topology)
+    if svg is None:
+        click.echo(draw_text(read), nl=False)
+    elif str(svg) == "-":
+        click.echo(draw_svg(read), nl=False)
+    else:
+        try:
+            svg.write_text(draw_svg(read), encoding="utf-8")
+        except OSError as error:
+            raise HarnessError(f"{svg}: {error.strerror}") from None
+        click.echo(f"drawn in {svg}")
 
 
 def find_topology(text: str) -> Topology:

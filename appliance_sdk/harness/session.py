@@ -18,6 +18,7 @@ from appliance_sdk.harness.targets import State
 from appliance_sdk.harness.topology import AlbService, HttpService, Topology
 from appliance_sdk.harness.udp_fleet import UdpFleet
 
+_START_S = 60.0
 _ANSWER_S = 3.0
 """Real seconds that a ping or a request may take."""
 
@@ -61,6 +62,7 @@ class Session:
         self.harness = Harness(topology, self._fleet, factor=factor, trace_limit=1000)
         self._asked: list[_Asked] = []
         self._told = 0
+        self._dead: set[str] = set()
         self.results: Counter[str] = Counter()
         """"answered", "refused", "no answer"."""
         if factor != 1:
@@ -92,19 +94,21 @@ class Session:
         return self.results["answered"] > 0
 
     def run(self, *, seconds: float, rate: float, trace: bool, quiet: bool) -> None:
-        """Until Ctrl-C, or for so many real seconds."""
+        """Until Ctrl-C, or for so many real seconds from when every load balancer has a healthy
+        target; without one for a minute, or when all that was started has ended, it stops."""
         harness = self.harness
-        end = harness.now + seconds * harness.factor if seconds else math.inf
-        due = harness.now
-        dead: set[str] = set()
-        while harness.now < end:
+        forever = math.inf if not seconds else harness.now + _START_S * harness.factor
+        end, due = forever, harness.now
+        while harness.now < end and not self._all_ended():
             if harness.now >= due:
                 due = harness.now + harness.factor / max(rate, 0.01)
                 if self._some_healthy():
+                    if seconds and end == forever:
+                        end = harness.now + seconds * harness.factor
                     self._ask()
             harness.run(lambda: bool(self._ended()), min(due, end) - harness.now)
             self._tell_changes()
-            self._look(dead)
+            self._look()
             self._collect(quiet)
             if trace:
                 if len(harness.trace):
@@ -189,9 +193,12 @@ class Session:
             self._write(f"{change.target} is {change.state} in zone {change.zone}{reason}")
         self._told = len(self.harness.changes)
 
-    def _look(self, dead: set[str]) -> None:
+    def _look(self) -> None:
         for name, process in self._processes.items():
             status = process.ended()
-            if status is not None and name not in dead:
-                dead.add(name)
+            if status is not None and name not in self._dead:
+                self._dead.add(name)
                 self._write(f"{name} ended with status {status}: {process.tail() or 'no output'}")
+
+    def _all_ended(self) -> bool:
+        return bool(self._processes) and len(self._dead) == len(self._processes)

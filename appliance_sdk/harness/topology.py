@@ -156,6 +156,13 @@ class Topology(Part, frozen=True):
         check_topology(self)
 
 
+def service_label(service: Service) -> str:
+    """What a service is in a word or two: "http :80", "alb :80 to web-1, web-2"."""
+    kind = type(service).__name__.removesuffix("Service").lower()
+    to = f" to {', '.join(service.instances)}" if isinstance(service, AlbService) else ""
+    return f"{kind} :{service.port}{to}"
+
+
 def shipped_topology(name: str) -> Topology:
     """A topology that comes with the SDK: "simple" and others. Raises ConfigError."""
     folder = resources.files("appliance_sdk.harness") / "topologies"

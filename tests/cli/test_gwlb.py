@@ -1,0 +1,109 @@
+"""`appliance gwlb`: run it for an appliance, draw it, mistakes in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance_sdk.harness import free_loopback
+
+ECHO = Path(__file__).parents[1] / "support" / "echo_appliance.py"
+SIMPLE = Path(__file__).parents[2] / "appliance_sdk" / "harness" / "topologies" / "simple.toml"
+
+
+def appliance(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "appliance_sdk", *arguments]
+    return subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Path:
+    path = tmp_path / "simple.toml"
+    path.write_text(f'loopback = "{free_loopback()}"\n' + SIMPLE.read_text())
+    return path
+
+
+def test_it_runs_an_appliance_in_any_language(topology: Path) -> None:
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}}"
+    done = appliance("gwlb", str(topology), "--exec", echo, "--seconds", "1", "--factor", "5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "appliance-1 is healthy in zone a" in done.stdout
+    assert "client pings server (198.51.100.10): answered" in done.stdout
+    assert "client pings server (fd00:10:0:1::10): answered" in done.stdout
+    assert "dropped" not in done.stdout
+
+
+def test_a_trace_shows_each_hop(topology: Path) -> None:
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}}"
+    options = ("--seconds", "1", "--trace", "--quiet", "--factor", "5")
+    done = appliance("gwlb", str(topology), "--exec", echo, *options)
+    assert "the clock runs 5 times as fast as the real one" in done.stdout
+    assert "10.0.1.0/24 -> gwlbe (route table edge)" in done.stdout
+
+
+def test_an_appliance_that_ends_is_said(topology: Path) -> None:
+    command = f"{sys.executable} -c \"print('no licence'); raise SystemExit(3)\""
+    done = appliance("gwlb", str(topology), "--exec", command, "--seconds", "1")
+    assert done.returncode == 1
+    assert "appliance-1 ended with status 3: no licence" in done.stdout
+    assert "traffic: none was sent: no target was healthy" in done.stdout
+
+
+def test_a_wrong_reply_is_explained(topology: Path) -> None:
+    code = (
+        "import socket,sys,threading; h=socket.create_server((sys.argv[1],8080)); "
+        "u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); u.bind((sys.argv[1],6081));\n"
+        "def serve():\n"
+        " while True:\n"
+        "  c,_=h.accept(); c.recv(999); c.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n'); c.close()\n"
+        "threading.Thread(target=serve,daemon=True).start()\n"
+        "while True:\n p,a=u.recvfrom(65535); u.sendto(p,(a[0],6081))\n"
+    )
+    script = topology.with_name("naive.py")
+    script.write_text(code)
+    run = f"{sys.executable} {script} {{address}}"
+    done = appliance("gwlb", str(topology), "--exec", run, "--seconds", "2", "--factor", "5")
+    assert done.returncode == 1
+    assert "bad_ports" in done.stdout
+    assert "The UDP ports of a reply stay as they were" in done.stdout
+
+
+def test_draw_in_the_terminal_and_as_svg(tmp_path: Path) -> None:
+    done = appliance("gwlb", "draw", "inline-ids")
+    assert done.returncode == 0
+    assert "◇ gwlbe-fw" in done.stdout
+    path = tmp_path / "picture.svg"
+    assert appliance("gwlb", "draw", "inline-ids", "--svg", str(path)).returncode == 0
+    assert path.read_text().startswith("<svg ")
+    assert appliance("gwlb", "draw", "simple", "--svg", "-").stdout.startswith("<svg ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("simpel", "no topology 'simpel' comes with the SDK (did you mean `simple`?"),
+        ("no/such.toml", "no/such.toml: no such file"),
+    ],
+)
+def test_a_topology_that_is_not_there(text: str, said: str) -> None:
+    done = appliance("gwlb", text)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_mistake_in_a_topology_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mistake.toml"
+    path.write_text(
+        SIMPLE.read_text().replace(
+            'servers = { "0.0.0.0/0" = "gwlbe"', 'servers = { "0.0.0.0/0" = "gwlbee"'
+        )
+    )
+    done = appliance("gwlb", "draw", str(path))
+    assert done.returncode == 2
+    assert "vpcs.vpc.route_tables.servers.0.0.0.0/0" in done.stderr
+    assert "did you mean `gwlbe`?" in done.stderr
+    assert done.stderr.count("\n") == 1
