@@ -148,8 +148,15 @@ class Lifecycle:
 
     def detach(self, flow: Flow, seat: Seat) -> None:
         """The plugin needs no more of the flow; its timers and `flow_closed` go on."""
+        self._unhook(flow, seat)
+        self._settle(flow)
+
+    def _unhook(self, flow: Flow, seat: Seat) -> None:
         flow._on_packet = tuple(e for e in flow._on_packet if e[0] is not seat)
         flow._on_data = tuple(e for e in flow._on_data if e[0] is not seat)
+
+    def _settle(self, flow: Flow) -> None:
+        """Let go what nobody wants any more."""
         if not flow._on_data:
             self._engine.streams.close(flow)
         if not flow._on_packet and not flow._on_data and flow.mode == HANDLED:
@@ -245,7 +252,7 @@ class Lifecycle:
 
     def attach(self, flow: Flow, seat: Seat, handler: FlowHandler[Any]) -> None:
         """Let a handler see the flow from now on, in the place of its plugin's former one."""
-        self.detach(flow, seat)
+        self._unhook(flow, seat)
         if flow._handlers is None:
             flow._handlers = {}
         former = flow._handlers.get(seat)
@@ -263,8 +270,11 @@ class Lifecycle:
             flow._on_packet = _in_order((*flow._on_packet, (seat, handler.packet)))
         if wants[1]:
             flow._on_data = _in_order((*flow._on_data, (seat, handler.data)))
+            new = not flow.to_server.packets and not flow.to_client.packets
+            self._engine.streams.attached(flow, new)
         if any(wants) and flow.mode == BYPASSED:
             flow.mode = HANDLED
+        self._settle(flow)
 
     def _attach(
         self, flow: Flow, seat: Seat, handler: FlowHandler[Any], hook: str

@@ -24,7 +24,7 @@ DROP_REASONS: Mapping[str, str] = MappingProxyType(
         "fragment_edited": "A plugin edited a fragmented packet, which has left in part already.",
         "stream_conflict": "The segment contradicts bytes that were judged before.",
         "stream_full": "Too many bytes wait for a missing segment; the sender repeats them.",
-        "stream_out_of_order": "The flow is edited, so its segments must come in order.",
+        "stream_out_of_order": "Out of order in a flow that is edited, or not yet confirmed.",
         "plugin_drop": "A plugin or its policy dropped the packet.",
         "plugin_block": "A plugin or its policy blocked the flow.",
         "plugin_reject": "A plugin or its policy rejected the flow.",

@@ -36,6 +36,24 @@ class Judged(NamedTuple):
 _FINE = Judged()
 
 
+def _wishes(flow: Flow) -> dict[str, Any]:
+    """What the handlers of a flow want of its streams."""
+    handlers = [hook.__self__ for _seat, hook in flow._on_data]
+    return {
+        "ordered": any(h.edits for h in handlers),
+        "lookback": max((h.lookback for h in handlers), default=0),
+    }
+
+
+def _gap_refused(flow: Flow) -> Judged | None:
+    """The verdict of the first plugin that does not put up with lost bytes."""
+    for seat, _hook in flow._on_data:
+        if seat.gap.action is not Action.CONTINUE:
+            verdict = seat.gap.because("stream bytes were lost to inspection", rule="gap")
+            return Judged(verdict=verdict, seat=seat)
+    return None
+
+
 class Streams:
     """Feeds the payload of packets to the `data` hooks of their flow."""
 
@@ -61,7 +79,9 @@ class Streams:
             if judged is not _FINE:
                 return judged
         payload = packet.payload
-        if not payload:
+        if headers.flags & SYN and self._is_other_stream(flow, packet.to_server, headers):
+            return Judged(drop="stream_conflict")
+        if not payload or not flow._on_data:
             return _FINE
         stream = self._stream(flow, packet.to_server, headers)
         seq = headers.seq + 1 if headers.flags & SYN else headers.seq
@@ -74,9 +94,26 @@ class Streams:
                 packet.patch(0, replacement)
         if not push.fresh:
             return _FINE
+        if push.gap:
+            refused = _gap_refused(flow)
+            if refused is not None:
+                return refused
         return self._tell(
             flow, packet, push.fresh, push.offset, push.gap, push.overlap, stream, now
         )
+
+    def attached(self, flow: Flow, new: bool) -> None:
+        """A handler of the flow wants bytes; `new`: from the first one on.
+
+        A stream that others look at already goes on: what was copied from beyond a hole must still
+        be shown, and what was shown must not come again with other bytes.
+        """
+        if flow._streams is None:
+            flow._streams = [None, None] if new and flow.tcp is not None else None
+            return
+        for stream in flow._streams:
+            if stream is not None:
+                stream.serve(**_wishes(flow))
 
     def close(self, flow: Flow) -> None:
         """The flow ended or is decided: give its memory back."""
@@ -89,37 +126,42 @@ class Streams:
     def _acknowledged(self, flow: Flow, packet: Packet, headers: Headers, now: float) -> Judged:
         """The sender of this packet has what it acknowledges: also what was never seen here."""
         stream = flow._streams[not packet.to_server] if flow._streams is not None else None
-        if stream is None or not stream.acknowledge(headers.ack):
-            return _FINE
-        push = stream.take_pending()
-        for seat, _hook in flow._on_data:
-            if seat.gap.action is not Action.CONTINUE:
-                verdict = seat.gap.because("stream bytes were lost to inspection", rule="gap")
-                return Judged(verdict=verdict, seat=seat)
-        if not push.fresh:
-            return _FINE
-        return self._tell(
-            flow, packet, push.fresh, push.offset, push.gap, 0, stream, now, reverse=True
-        )
+        judged = _FINE
+        while stream is not None and judged is _FINE and stream.acknowledge(headers.ack):
+            push = stream.take_pending()
+            judged = _gap_refused(flow) or self._tell(
+                flow, packet, push.fresh, push.offset, push.gap, 0, stream, now, reverse=True
+            )
+        return judged
+
+    def _is_other_stream(self, flow: Flow, to_server: bool, headers: Headers) -> bool:
+        """A SYN of the handshake with another number than one whose bytes were shown already."""
+        stream = flow._streams[to_server] if flow._streams is not None else None
+        half_open = flow.tcp is not None and flow.tcp.half_open
+        return stream is not None and half_open and not stream.begins_at(headers.seq + 1)
 
     def _stream(self, flow: Flow, to_server: bool, headers: Headers) -> StreamBuffer:
+        complete = flow._streams is not None
         if flow._streams is None:
             flow._streams = [None, None]
         stream = flow._streams[to_server]
         if stream is None:
             tcp = flow.tcp
-            known = tcp is not None and tcp.known(to_server)
-            start = tcp.next_seq(to_server) if tcp is not None and known else headers.seq
-            if not known and headers.flags & SYN:
-                start = (start + 1) & 0xFFFFFFFF
-            handlers = [hook.__self__ for _seat, hook in flow._on_data]
+            # Only the SYN says where a stream begins: what else looks like the next number may be
+            # that of a packet which its receiver has ignored.
+            start = tcp.start(to_server) if tcp is not None and complete else None
+            if headers.flags & SYN and (tcp is None or tcp.half_open or not tcp.known(to_server)):
+                start = (headers.seq + 1) & 0xFFFFFFFF
+            begun = start is not None
+            if start is None:
+                known = tcp is not None and tcp.known(to_server)
+                start = tcp.next_seq(to_server) if tcp is not None and known else headers.seq
             stream = flow._streams[to_server] = StreamBuffer(
-                start,
-                self._limits,
-                self._budget,
-                ordered=any(h.edits for h in handlers),
-                lookback=max((h.lookback for h in handlers), default=0),
+                start, self._limits, self._budget, begun=begun, **_wishes(flow)
             )
+            acked = tcp.acked(to_server) if tcp is not None and begun else None
+            if acked is not None:
+                stream.acknowledge(acked)
         return stream
 
     def _tell(
@@ -137,6 +179,8 @@ class Streams:
         """Ask each handler about new bytes; what one masks is what the next one sees."""
         to_server = packet.to_server is not reverse
         sent = fresh
+        headers = packet.headers
+        here = headers.end - headers.payload - overlap
         for seat, hook in flow._on_data:
             handler = hook.__self__
             before = stream.lookback(handler.lookback) if stream and handler.lookback else b""
@@ -146,8 +190,11 @@ class Streams:
             outcome = self._ask(seat, hook, chunk, now)
             masked = chunk.masked()
             if masked is not None:
-                if not handler.edits or reverse:
+                if not handler.edits:
                     problem = f"mask() needs `edits = True` in {type(handler).__name__}"
+                    outcome = self._guard.failed(seat, "data", ValueError(problem), now)
+                elif reverse or masked[here:] != sent[here:]:
+                    problem = "mask() of bytes that left before this handler came"
                     outcome = self._guard.failed(seat, "data", ValueError(problem), now)
                 else:
                     sent = masked
@@ -161,7 +208,7 @@ class Streams:
                 outcome = Verdict(Action.BLOCK, outcome.reason, outcome.rule, outcome.payload)
             return Judged(verdict=outcome, seat=seat)
         if sent is not fresh:
-            packet.patch(overlap, sent)
+            packet.patch(overlap, sent[:here])
             if stream is not None:
                 stream.edited(offset, sent)
         return _FINE

@@ -63,7 +63,7 @@ class Status(IntEnum):
     FULL = 4
     """There is no room to remember it; drop it, the sender repeats it."""
     OUT_OF_ORDER = 5
-    """It lies beyond a missing one in a stream that is edited; drop it."""
+    """It lies beyond a missing one in a stream that is edited or not confirmed yet; drop it."""
 
 
 class Push(NamedTuple):
@@ -83,13 +83,16 @@ class StreamBuffer:
     """One direction. Positions count from the byte whose sequence number is `next_seq`.
 
     `ordered`: refuse out-of-order segments, for handlers that edit. `lookback`: how many shown
-    bytes `lookback()` may be asked for.
+    bytes `lookback()` may be asked for. `begun`: `next_seq` is the connection's first byte, so that
+    nothing honest lies before it; until the receiver has confirmed it, segments must come in order.
     """
 
     __slots__ = (
         "_acked",
         "_base",
+        "_begun",
         "_budget",
+        "_claimed",
         "_fresh",
         "_gap",
         "_kept",
@@ -101,6 +104,7 @@ class StreamBuffer:
         "_pending_bytes",
         "_sent",
         "_taken",
+        "_unseen",
     )
 
     def __init__(
@@ -111,14 +115,18 @@ class StreamBuffer:
         *,
         ordered: bool = False,
         lookback: int = 0,
+        begun: bool = False,
     ) -> None:
         self._base = next_seq
+        self._begun = begun
         self._limits = limits
         self._budget = budget
         self._ordered = ordered
         self._lookback = lookback
         self._next = 0
         self._acked = -1
+        self._claimed = -1
+        self._unseen = (0, 0)
         self._gap = 0
         self._fresh = 0
         self._kept = bytearray()
@@ -141,8 +149,10 @@ class StreamBuffer:
         fresh = payload[overlap:]
         if not self._agrees_with_pending(max(at, self._next), fresh):
             return Push(Status.CONFLICT)
+        if self._next < at <= self._claimed:
+            self._skip(at)
         if at > self._next:
-            if self._ordered:
+            if self._ordered or (self._begun and self._acked < 0):
                 return Push(Status.OUT_OF_ORDER)
             return self._copy(at, end, payload)
         if not self._room_for(len(fresh)):
@@ -158,20 +168,18 @@ class StreamBuffer:
         """The receiver has everything before `ack`. Returns how many bytes were lost to inspection.
 
         If the receiver has bytes that never came by here, nothing can be done about them: the
-        stream goes on behind them, and `take_pending` has what was copied from there.
+        stream goes on behind them, and `take_pending` has what was copied from there. But it may
+        be lying, to make its peer's bytes look old; so it is only believed once the sender, too,
+        has gone on behind them. There may be another hole: call again after `take_pending`.
         """
         position = self._position(ack)
-        if position > self._next + _FAR or position <= self._acked:
+        if position > self._next + _FAR:
             return 0
-        self._acked = position
-        if position <= self._next:
-            return 0
-        first = self._pending[0][0] if self._pending else position
-        lost = min(first, position) - self._next
-        self._next += lost
-        self._gap += lost
-        self._forget_kept(len(self._kept))
-        return lost
+        self._acked = max(self._acked, min(position, self._next))
+        self._claimed = max(self._claimed, position)
+        if self._pending and self._pending[0][0] <= self._claimed:
+            return self._skip(self._pending[0][0])
+        return 0
 
     def take_pending(self) -> Push:
         """The copied bytes that are next now, after `acknowledge` has jumped a gap."""
@@ -183,6 +191,15 @@ class StreamBuffer:
         gap, self._gap = self._gap, 0
         return Push(Status.DELIVER, fresh, offset, 0, gap)
 
+    def serve(self, *, ordered: bool, lookback: int) -> None:
+        """Other handlers: refuse out-of-order segments or not, keep so many shown bytes."""
+        self._ordered = ordered
+        self._lookback = lookback
+
+    def begins_at(self, seq: int) -> bool:
+        """Whether the stream's first byte has this sequence number."""
+        return (seq - self._base) & _MASK == 0
+
     def lookback(self, n: int) -> bytes:
         """The last `n` bytes, or as many as there are, that were shown before the fresh ones."""
         end = len(self._kept) - self._fresh
@@ -191,8 +208,8 @@ class StreamBuffer:
     def edited(self, offset: int, data: bytes) -> None:
         """What was sent instead of the shown bytes from `offset` on: the same length."""
         if self._sent is None:
-            if not self._budget.take(len(self._kept)):
-                return
+            # Also beyond the budget: without it a repeated segment would bring the bytes unedited.
+            self._budget.used += len(self._kept)
             self._taken += len(self._kept)
             self._sent = bytearray(self._kept)
         at = offset - (self._next - len(self._kept))
@@ -225,8 +242,17 @@ class StreamBuffer:
         delta = (seq - self._base - self._next) & _MASK
         return self._next + (delta - (1 << 32) if delta >= _HALF else delta)
 
+    def _skip(self, position: int) -> int:
+        """Go on at a position that the receiver has acknowledged; how many bytes were lost."""
+        lost = position - self._next
+        self._unseen = (self._next, position)
+        self._next = self._acked = position
+        self._gap += lost
+        self._forget_kept(len(self._kept))
+        return lost
+
     def _repeats(self, at: int, old: bytes) -> bool:
-        """Whether bytes that were shown before are the same now.
+        """Whether bytes that were shown before are the same now; those of a gap never were.
 
         What the receiver has acknowledged it ignores, whatever it is: keep-alives repeat one byte
         of rubbish (RFC 1122 §4.2.3.6). What is older than memory and not acknowledged can only be
@@ -235,6 +261,10 @@ class StreamBuffer:
         low = self._next - len(self._kept)
         start = max(at, self._acked)
         end = at + len(old)
+        if at < self._unseen[1] and end > self._unseen[0]:
+            return False
+        if self._begun and self._acked < 0 and at < 0:
+            return False
         if start >= end:
             return True
         if start < low:

@@ -28,16 +28,22 @@ class TcpTracker:
 
     For each direction (`_s` to the server, `_c` to the client): `next`, the number after the
     highest byte forwarded; `acked`, the highest acknowledgment from the end that receives it;
-    `fin`, the number after its FIN. -1 where nothing is known.
+    `fin`, the number after its FIN; `start`, that of its first byte, after the SYN. -1 where
+    nothing is known. `doubt`: the end has sent SYNs with different numbers, so that only the
+    answer of the other one tells which counts.
     """
 
     __slots__ = (
         "_acked_c",
         "_acked_s",
+        "_doubt_c",
+        "_doubt_s",
         "_fin_c",
         "_fin_s",
         "_next_c",
         "_next_s",
+        "_start_c",
+        "_start_s",
         "end_reason",
         "opening_seq",
         "state",
@@ -52,6 +58,8 @@ class TcpTracker:
         self._next_s = self._next_c = -1
         self._acked_s = self._acked_c = -1
         self._fin_s = self._fin_c = -1
+        self._start_s = self._start_c = -1
+        self._doubt_s = self._doubt_c = False
 
     @property
     def established(self) -> bool:
@@ -79,6 +87,11 @@ class TcpTracker:
     def acked(self, to_server: bool) -> int | None:
         """The highest acknowledgment that the receiver of that direction has sent."""
         value = self._acked_s if to_server else self._acked_c
+        return value if value >= 0 else None
+
+    def start(self, to_server: bool) -> int | None:
+        """The sequence number of the first byte in that direction, None if no SYN was seen."""
+        value = self._start_s if to_server else self._start_c
         return value if value >= 0 else None
 
     def starts_new_connection(self, flags: int, seq: int) -> bool:
@@ -128,14 +141,7 @@ class TcpTracker:
         if flags & SYN:
             if self.state >= TcpState.ESTABLISHED and self.known(to_server):
                 return  # RFC 5961 §4: a SYN changes nothing here, the end challenges it
-            self._set_next(to_server, end)
-            if flags & ACK:
-                self._set_acked(not to_server, ack)
-            if not flags & ACK and self.state in (TcpState.NEW, TcpState.SYN_SENT) and to_server:
-                self.state = TcpState.SYN_SENT
-                self.opening_seq = seq
-            elif self.state < TcpState.SYN_RECEIVED:
-                self.state = TcpState.SYN_RECEIVED
+            self._synchronize(to_server, flags, seq, ack, end)
             return
         next_seq = self._next_s if to_server else self._next_c
         if next_seq < 0 or (end - next_seq & _MASK) <= _MAX_WINDOW:
@@ -144,6 +150,8 @@ class TcpTracker:
             self._set_acked(not to_server, ack)
             if self.state == TcpState.SYN_RECEIVED and self._handshake_complete():
                 self.state = TcpState.ESTABLISHED
+                if self._doubt_c and to_server:
+                    self._start_c = self._next_c = ack
         if flags & FIN and (next_seq < 0 or (end - next_seq & _MASK) <= _MAX_WINDOW):
             if to_server:
                 self._fin_s = end
@@ -153,6 +161,37 @@ class TcpTracker:
                 self.state = TcpState.CLOSING
         if self.state == TcpState.CLOSING:
             self._maybe_closed()
+
+    def _synchronize(self, to_server: bool, flags: int, seq: int, ack: int, end: int) -> None:
+        """A SYN of the handshake.
+
+        An end may send several with different numbers, and all but one be refused: by a receiver
+        that has answered one already, or for a bad checksum. To believe the wrong one would be to
+        look for the stream where it is not.
+        """
+        start = seq + 1 & _MASK
+        if (self._start_s if to_server else self._start_c) not in (-1, start):
+            if to_server:
+                self._doubt_s = True
+            else:
+                self._doubt_c = True
+        answered = self.state == TcpState.SYN_RECEIVED and to_server
+        if not answered:
+            self._set_next(to_server, end)
+            if to_server:
+                self._start_s = start
+            else:
+                self._start_c = start
+        if flags & ACK:
+            self._set_acked(not to_server, ack)
+            if self._doubt_s and not to_server:
+                self._start_s = self._next_s = ack
+                self.opening_seq = ack - 1 & _MASK
+        if not flags & ACK and self.state in (TcpState.NEW, TcpState.SYN_SENT) and to_server:
+            self.state = TcpState.SYN_SENT
+            self.opening_seq = seq
+        elif self.state < TcpState.SYN_RECEIVED:
+            self.state = TcpState.SYN_RECEIVED
 
     def _set_next(self, to_server: bool, value: int) -> None:
         if to_server:

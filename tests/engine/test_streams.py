@@ -239,3 +239,140 @@ def test_memory_is_given_back_when_flows_end() -> None:
     assert bench.engine.streams._budget.used >= 2000
     bench.close()
     assert bench.engine.streams._budget.used == 0
+
+
+def client(seq: int, ack: int = 0, flags: int = ACK, payload: bytes = b"") -> bytes:
+    return build_tcp(A, B, 4000, 80, seq=seq, ack=ack, flags=flags, payload=payload)
+
+
+def server(seq: int, ack: int = 0, flags: int = ACK, payload: bytes = b"") -> bytes:
+    return build_tcp(B, A, 80, 4000, seq=seq, ack=ack, flags=flags, payload=payload)
+
+
+OPENING = [client(1000, flags=SYN), server(500, 1001, SYN | ACK), client(1001, 501)]
+"""A handshake; the streams begin at 1001 and 501."""
+
+
+@pytest.mark.parametrize("wrong", [999, 500, 900, 1100, 30_000, 0x80000000])
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("early", [b"", b"data"])
+def test_a_second_syn_does_not_move_the_stream(wrong: int, after: int, early: bytes) -> None:
+    """The server refuses it: it has answered the first, or the checksum is bad."""
+    bench = Bench(Scans)
+    packets = OPENING.copy()
+    packets.insert(after + 1, client(wrong, flags=SYN, payload=early))
+    for packet in packets:
+        bench.send(packet)
+    assert bench.send(client(1001, 501, payload=b"evil")) == []
+
+
+@pytest.mark.parametrize("wrong", [900, 1100, 30_000])
+def test_of_two_syns_the_one_counts_that_is_answered(wrong: int) -> None:
+    bench = Bench(Scans)
+    for packet in (client(wrong, flags=SYN), *OPENING):
+        bench.send(packet)
+    good = client(1001, 501, payload=b"good")
+    assert bench.send(good) == [good]
+    assert bench.send(client(1005, 501, payload=b"evil")) == []
+
+
+@pytest.mark.parametrize("wrong", [400, 600, 30_000])
+def test_a_second_answer_to_the_syn_does_not_move_the_stream(wrong: int) -> None:
+    bench = Bench(Scans)
+    for packet in (*OPENING[:2], server(wrong, 1001, SYN | ACK), OPENING[2]):
+        bench.send(packet)
+    assert bench.send(server(501, 1001, payload=b"evil")) == []
+
+
+@pytest.mark.parametrize("flags", [ACK, FIN | ACK])
+def test_a_number_that_the_receiver_ignores_does_not_move_the_stream(flags: int) -> None:
+    bench = Bench(Scans)
+    for packet in (*OPENING, client(50_000, 501, flags)):
+        bench.send(packet)
+    assert bench.send(client(1001, 501, payload=b"evil")) == []
+
+
+@pytest.mark.parametrize("lie", [504, 600, 1_000_000, 1 << 29])
+def test_a_receiver_cannot_hide_bytes_by_acknowledging_them_first(lie: int) -> None:
+    bench = Bench(Scans)
+    for packet in (*OPENING, server(501, 1001, payload=b"hi")):
+        bench.send(packet)
+    bench.send(client(1001, lie))
+    good = server(503, 1001, payload=b"good")
+    assert bench.send(good) == [good]
+    assert bench.send(server(507, 1001, payload=b"evil")) == []
+
+
+def test_after_bytes_that_only_the_receiver_saw_the_next_are_judged_at_once() -> None:
+    sender = Client(Bench(Scans))
+    sender.sends(0, b"one")
+    assert sender.acknowledged(8)
+    assert sender.sends(8, b"evil") is None
+    assert Scans.shown == [(b"one", 0, 0), (b"evil", 8, 5)]
+    strict = Client(Bench(Scans, gap="block"))
+    strict.sends(0, b"one")
+    assert strict.acknowledged(8)
+    assert strict.sends(8, b"fine") is None
+
+
+def test_everything_behind_several_holes_is_shown_when_it_is_acknowledged() -> None:
+    sender = Client(Bench(Scans))
+    sender.sends(9, b"one")
+    sender.sends(19, b"evil")
+    assert not sender.acknowledged(23)
+    assert [data for data, _, _ in Scans.shown] == [b"one", b"evil"]
+
+
+class Late(FlowHandler[Any]):
+    """Comes when the flow is under way."""
+
+    lookback = 8
+
+    def data(self, chunk: Chunk) -> Outcome:
+        return Verdict.BLOCK if b"evil" in chunk else None
+
+
+class Masking(FlowHandler[Any]):
+    edits = True
+
+    def data(self, chunk: Chunk) -> Outcome:
+        chunk.mask(0, len(chunk.data))
+        return None
+
+
+class Changes(Plugin):
+    """Sees nothing at first; gives another handler when the rules are loaded again."""
+
+    later: type[FlowHandler[Any]] = Late
+
+    def flow_opened(self, flow: Flow) -> Opening:
+        class First(FlowHandler[Any]):
+            def data(self, chunk: Chunk) -> Outcome:
+                return None
+
+        return First()
+
+    def recheck(self, flow: Flow, handler: FlowHandler[Any] | None) -> Opening:
+        return self.later()
+
+
+def test_a_handler_that_takes_over_is_shown_what_waits_for_a_missing_segment() -> None:
+    bench = Bench(Changes)
+    sender = Client(bench)
+    assert sender.sends(0, b"...") == b"..."
+    assert sender.sends(5, b"il") == b"il"
+    bench.plugin(Changes).recheck_flows()
+    bench.advance(0)
+    assert sender.sends(3, b"ev") is None
+
+
+def test_bytes_that_left_before_an_editing_handler_came_cannot_be_edited() -> None:
+    bench = Bench(Changes)
+    bench.plugin(Changes).later = Masking
+    sender = Client(bench)
+    assert sender.sends(2, b"34") == b"34"
+    bench.plugin(Changes).recheck_flows()
+    bench.advance(0)
+    assert sender.sends(0, b"12") is None
+    assert bench.engine.guard.errors == {"changes": 1}
+    assert bench.flows[0].verdict == Verdict.BLOCK

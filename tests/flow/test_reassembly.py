@@ -115,8 +115,48 @@ def test_what_the_receiver_has_and_we_never_saw_is_a_gap() -> None:
     assert one.acknowledge(13) == 7
     push = one.take_pending()
     assert (push.fresh, push.offset, push.gap) == (b"klm", 10, 7)
-    assert one.push(3, b"too late").status is Status.REPEAT
+    assert one.push(3, b"too late").status is Status.CONFLICT, "nobody has judged these"
     assert one.push(13, b"n").offset == 13
+
+
+def test_bytes_that_only_the_receiver_claims_to_have_are_shown_if_they_come() -> None:
+    one, _ = buffer(0)
+    assert one.push(0, b"abc").fresh == b"abc"
+    assert one.acknowledge(1000) == 0
+    assert one.push(3, b"def") == (Status.DELIVER, b"def", 3, 0, 0)
+    assert one.push(10, b"klm") == (Status.DELIVER, b"klm", 10, 0, 4)
+    assert one.push(6, b"ghij").status is Status.CONFLICT
+
+
+def test_one_acknowledgment_can_cover_two_holes() -> None:
+    one, _ = buffer(0)
+    one.push(2, b"c")
+    one.push(5, b"f")
+    assert one.acknowledge(6) == 2
+    assert one.take_pending().fresh == b"c"
+    assert one.acknowledge(6) == 2
+    assert one.take_pending().fresh == b"f"
+    assert one.acknowledge(6) == 0
+
+
+def test_nothing_lies_before_the_first_byte_of_a_connection() -> None:
+    one, _ = buffer(1000, begun=True)
+    assert one.push(900, b"before").status is Status.CONFLICT
+    assert one.push(1010, b"beyond").status is Status.OUT_OF_ORDER
+    assert one.acknowledge(1000) == 0
+    assert one.push(999, b"?").status is Status.REPEAT, "a keep-alive"
+    assert one.push(1010, b"beyond").status is Status.COPIED
+
+
+def test_edited_bytes_are_remembered_even_when_there_is_no_room() -> None:
+    budget = Budget(8)
+    one = StreamBuffer(0, LIMITS, budget, ordered=True)
+    assert one.push(0, b"12345678").fresh == b"12345678"
+    one.edited(0, b"********")
+    assert one.push(0, b"12345678").status is Status.REPEAT
+    assert one.replacement(0, b"12345678") == b"********"
+    one.close()
+    assert budget.used == 0
 
 
 def test_two_holes_are_two_gaps() -> None:
