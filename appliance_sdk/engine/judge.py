@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from appliance_sdk.engine.direction import is_icmp_error
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED
 from appliance_sdk.errors import MalformedPacket
+from appliance_sdk.flow.fragments import Fragment
 from appliance_sdk.flow.key import FlowKey
 from appliance_sdk.plugin.events import Dropped
 from appliance_sdk.plugin.flow import Flow
@@ -186,6 +187,22 @@ class Judge:
         if fragment.reason:
             engine.anomaly("fragment", fragment.reason)
             return engine.drop(fragment.reason)
+        judged = self._judge_fragment(headers, endpoint_id, cookie, place, end, fragment)
+        if judged == DROP and fragment.whole is not None:
+            engine.fragments.refuse(fragment.entry)
+        return judged
+
+    def _judge_fragment(
+        self,
+        headers: Headers,
+        endpoint_id: int,
+        cookie: int,
+        place: _Place,
+        end: int,
+        fragment: Fragment,
+    ) -> int:
+        engine = self._engine
+        inner = place[4]
         entry = fragment.entry
         if headers.fragment_offset == 0:
             key = _key(endpoint_id, headers)
@@ -197,10 +214,12 @@ class Judge:
         if entry.drop or entry.owner is None:
             return engine.drop("fragment_verdict")
         flow, to_server = entry.owner
+        if flow.end_reason:
+            return engine.drop("fragment_verdict")
         self._count(flow, to_server, headers.end - inner)
         if flow.mode == BLOCKED:
             entry.drop = True
-            return self._refuse(flow, buffer, inner, headers, to_server)
+            return self._refuse(flow, place[2], inner, headers, to_server)
         if fragment.whole is None:
             return FORWARD
         whole = fragment.whole

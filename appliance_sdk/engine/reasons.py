@@ -20,7 +20,7 @@ DROP_REASONS: Mapping[str, str] = MappingProxyType(
         "fragment_before_first": "The fragment came before the first one, which names the flow.",
         "fragment_table_full": "Too many datagrams are incomplete.",
         "fragment_too_big": "The fragment reaches beyond the largest possible packet.",
-        "fragment_verdict": "The first fragment of the datagram was dropped.",
+        "fragment_verdict": "The first fragment was dropped, or its flow has ended.",
         "fragment_edited": "A plugin edited a fragmented packet, which has left in part already.",
         "stream_conflict": "The segment contradicts bytes that were judged before.",
         "stream_full": "Too many bytes wait for a missing segment; the sender repeats them.",

@@ -27,16 +27,29 @@ class FragmentLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_datagram: int = 64
     """Fragments of one datagram: 64 kB on a link of 1,280 bytes take 53."""
     total_bytes: int = 16 * 1024 * 1024
-    timeout_s: float = 30
-    """Receivers wait 30 (Linux) to 60 s (RFC 8200 §4.5); no longer than they must."""
+    timeout_s: float = 60
+    """Receivers wait 30 (Linux) to 60 s (RFC 8200 §4.5); who forgets before them would judge the
+    fragments of two datagrams that they put together."""
 
 
 class Entry:
     """One incomplete datagram. The engine sets `owner` and `drop` when the first part came."""
 
-    __slots__ = ("bad", "deadline", "drop", "head", "owner", "parts", "protocol", "size", "total")
+    __slots__ = (
+        "bad",
+        "deadline",
+        "drop",
+        "head",
+        "key",
+        "owner",
+        "parts",
+        "protocol",
+        "size",
+        "total",
+    )
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, key: _KeyT) -> None:
+        self.key = key
         self.owner: Any = None
         self.drop = False
         self.bad = False
@@ -83,7 +96,7 @@ class FragmentTable:
         )
         entry = self._entries.get(key)
         if entry is None:
-            entry = Entry(now + self._limits.timeout_s)
+            entry = Entry(now + self._limits.timeout_s, key)
             if headers.fragment_offset:
                 return Fragment("fragment_before_first", entry)
             if len(self._entries) >= self._limits.datagrams:
@@ -99,6 +112,16 @@ class FragmentTable:
         del self._entries[key]
         self._bytes -= entry.size
         return Fragment("", entry, whole)
+
+    def refuse(self, entry: Entry) -> None:
+        """The completed datagram is dropped: nothing may go by under its name for a while.
+
+        Its receiver holds all of it but one fragment, and would put whatever comes next to those.
+        """
+        entry.parts = {}
+        entry.size = 0
+        entry.bad = True
+        self._entries.setdefault(entry.key, entry)
 
     def expire(self, now: float) -> int:
         """Forget datagrams that were never completed; how many."""
