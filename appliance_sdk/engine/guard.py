@@ -41,7 +41,11 @@ class Guard:
 
     def nonsense(self, seat: Seat, hook: str, answer: Any, now: float) -> Verdict | None:
         """A hook returned something it must not: the same as an error."""
-        problem = TypeError(f"{hook} returned {answer!r:.80}, not a verdict")
+        try:
+            shown = f"{answer!r:.80}"
+        except Exception:  # a vendor's __repr__, too
+            shown = type(answer).__name__
+        problem = TypeError(f"{hook} returned {shown}, not a verdict")
         return self.failed(seat, hook, problem, now)
 
     def _charge(self, seat: Seat, now: float) -> None:

@@ -9,6 +9,10 @@ Policy: TypeAlias = Literal["continue", "drop", "block", "reject"]
 """What happens when no verdict can be had: forward, drop the packet, block or reject the flow."""
 
 
+MAX_REPLY_BYTES = 8500 - 60
+"""What an IPv6 and a TCP header leave of the longest packet that GWLB takes back."""
+
+
 class Action(IntEnum):
     """The kinds of verdict, in rising order of consequence."""
 
@@ -44,9 +48,10 @@ class Verdict:
         self, action: Action, reason: str = "", rule: str = "", payload: bytes | None = None
     ) -> None:
         store = object.__setattr__
-        store(self, "action", action)
-        store(self, "reason", reason)
-        store(self, "rule", rule)
+        # Checked here, where the plugin's mistake is still in its own hook and answered as such.
+        store(self, "action", Action(action))
+        store(self, "reason", str(reason))
+        store(self, "rule", str(rule))
         store(self, "payload", payload)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -61,7 +66,10 @@ class Verdict:
 
         With DROP or BLOCK on UDP: a datagram from the packet's destination. With REJECT on TCP:
         the bytes and a FIN to the sender, a RST to the other end. Ignored where there are no ports.
+        Raises ValueError for more than fits into one packet that GWLB takes back.
         """
+        if len(payload) > MAX_REPLY_BYTES:
+            raise ValueError(f"reply() of {len(payload)} bytes, more than {MAX_REPLY_BYTES}")
         return Verdict(self.action, self.reason, self.rule, bytes(payload))
 
     @property

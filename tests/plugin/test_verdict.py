@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance_sdk.plugin.verdict import Verdict
+from appliance_sdk.plugin.verdict import MAX_REPLY_BYTES, Verdict
 
 
 def test_verdicts_compare_by_action_alone() -> None:
@@ -33,3 +33,16 @@ def test_only_drop_block_and_reject_are_terminal() -> None:
 def test_a_policy_word_is_a_verdict() -> None:
     assert Verdict.of("reject") == Verdict.REJECT
     assert Verdict.of("continue") == Verdict.CONTINUE
+
+
+def test_a_verdict_that_makes_no_sense_is_refused_where_it_is_made() -> None:
+    with pytest.raises(ValueError, match="block"):
+        Verdict("block")  # type: ignore[arg-type]
+    assert len(Verdict.DROP.reply(bytes(MAX_REPLY_BYTES)).payload or b"") == MAX_REPLY_BYTES
+    with pytest.raises(ValueError, match="more than 8440"):
+        Verdict.DROP.reply(bytes(MAX_REPLY_BYTES + 1))
+
+
+def test_reason_and_rule_are_text_whatever_is_given() -> None:
+    verdict = Verdict.BLOCK.because(ValueError("why"))  # type: ignore[arg-type]
+    assert verdict.reason == "why", "an event that carries it must be fit for any sink"
