@@ -73,7 +73,9 @@ class Host:
         self._engine.lifecycle.decide_unprompted(flow, verdict, self._engine.guard.calling)
 
     def wake(self, handler: FlowHandler[Any], after_s: float) -> float:
-        """Set a handler's timer."""
+        """Set a handler's timer; not of a flow that has ended or is decided, which has none."""
+        if handler.flow.end_reason or handler.flow.verdict.terminal:
+            return 0.0
         return self._engine.lifecycle.wake(handler, after_s)
 
     def report(self, event: Event, flow: Flow | None, plugin: str) -> None:

@@ -88,7 +88,7 @@ class Lifecycle:
 
     def restored(self, seat: Seat, handler: FlowHandler[Any]) -> None:
         """Tell a handler that its fields were loaded."""
-        self._call(seat, "restored", handler.restored)
+        self._obey(handler.flow, seat, self._call(seat, "restored", handler.restored))
 
     def ask(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None]:
         """Ask the plugins of the flow's zone in turn; the first terminal verdict, if any."""
@@ -122,7 +122,11 @@ class Lifecycle:
         tcp = flow.tcp
         if tcp is None or not tcp.starts_new_connection(headers.flags, headers.seq):
             return False
-        return tcp.closed or flow.mode == BLOCKED or cookie != flow.cookie
+        # A guess from ports must not outlive the proof: who sends a stray packet first would
+        # otherwise choose which end counts as the client, and so which rules apply.
+        return (
+            tcp.closed or flow.mode == BLOCKED or cookie != flow.cookie or not flow.direction_sure
+        )
 
     def decide(self, flow: Flow, verdict: Verdict, seat: Seat | None) -> None:
         """Block or reject a flow from now on; no handler sees more of it."""
@@ -282,6 +286,8 @@ class Lifecycle:
         if handler._flow is not None and handler._flow is not flow:
             problem = "the same handler object for a second flow"
             return self._guard.nonsense(seat, hook, problem, self._engine.now)
+        if type(handler).__struct_config__.frozen:
+            return self._guard.nonsense(seat, hook, "a frozen handler", self._engine.now)
         self.attach(flow, seat, handler)
         return None
 
@@ -315,7 +321,8 @@ class Lifecycle:
                 if outcome is None and flow._handlers and flow._handlers[seat]._wake_at > 0:
                     self.wake(flow._handlers[seat], flow._handlers[seat]._wake_at)
             self._obey(flow, seat, outcome)
-        if not flows and self._rechecks and self._rechecks[0][0] is seat:
+        # A plugin may have asked for another round meanwhile, which stands in the place of this.
+        if not flows and self._rechecks and self._rechecks[0][1] is flows:
             self._rechecks.popleft()
 
     def _obey(self, flow: Flow, seat: Seat, outcome: Any) -> None:

@@ -18,7 +18,7 @@ from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.testing import Bench
 from appliance_sdk.wire.build import build_icmp, build_ip, build_tcp, build_udp, fragment_packet
 from appliance_sdk.wire.geneve import build_geneve, parse_geneve
-from appliance_sdk.wire.packet import ACK, SYN
+from appliance_sdk.wire.packet import ACK, RST, SYN
 
 A, B = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
 A6, B6 = b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01", b"\x20\x01\x0d\xb8" + bytes(11) + b"\x02"
@@ -424,3 +424,86 @@ def test_nobody_turns_a_udp_flow_around_by_sending_from_a_known_port() -> None:
     (flow,) = bench.flows
     assert flow.client_ip == B
     assert not flow.direction_sure
+
+
+class Reads(FlowHandler[Any]):
+    def data(self, chunk: Chunk) -> Outcome:
+        return Verdict.DROP if b"evil" in chunk else None
+
+
+class ReadsAll(Plugin):
+    def flow_opened(self, flow: Flow) -> Opening:
+        return Reads()
+
+
+@pytest.mark.parametrize("wait", [0, 55])
+@pytest.mark.parametrize(("client", "server"), [(A, B), (A6, B6)])
+def test_fragments_of_a_dropped_datagram_cannot_be_completed_by_another(
+    client: bytes, server: bytes, wait: float
+) -> None:
+    """The receiver holds the first ones still, and ignores those that come for the second time."""
+    bench = Bench(ReadsAll)
+
+    def cut(payload: bytes) -> list[bytes]:
+        return fragment_packet(build_udp(client, server, 5000, 53, payload=payload), 1280)
+
+    bad, good = cut(b"evil" + bytes(2000)), cut(b"good" + bytes(2000))
+    assert [bool(bench.send(f)) for f in bad] == [True, False]
+    bench.advance(wait)
+    assert [bench.send(f) for f in good] == [[], []]
+    bench.advance(61)
+    assert [bench.send(f) for f in good] == [[f] for f in good]
+
+
+def test_a_datagram_whose_flow_ended_before_its_last_fragment_is_dropped() -> None:
+    bench = Bench(ReadsAll, settings=EngineSettings(max_flows=1))
+    bench.send(build_tcp(A, B, 4000, 80, seq=1, flags=SYN))
+    reset = build_tcp(A, B, 4000, 80, seq=2, flags=RST, payload=bytes(100))
+    first, *rest = fragment_packet(reset, 60)
+    assert bench.send(first) == [first]
+    bench.send(build_tcp(A, B, 4001, 80, seq=1, flags=SYN))
+    assert [bench.send(f) for f in rest] == [[] for _ in rest]
+    bench.advance(400)
+    assert ended(bench) == ["evicted", "idle"]
+    assert bench.engine.flows_closed == bench.engine.flows_opened
+
+
+def test_a_stray_packet_does_not_choose_who_is_the_client() -> None:
+    class Refuses(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return Verdict.BLOCK if flow.server_port == 9999 else None
+
+    bench = Bench(Refuses)
+    stray = build_tcp(A, B, 22, 9999, seq=1, ack=1, flags=ACK)
+    assert bench.send(stray) == [stray], "taken for an answer of an SSH server"
+    assert bench.send(build_tcp(A, B, 22, 9999, seq=50, flags=SYN)) == []
+    assert ended(bench) == ["replaced"]
+
+
+def test_a_flow_that_is_over_or_decided_wakes_nobody() -> None:
+    woken: list[Any] = []
+
+    class Wakes(FlowHandler["Waking"]):
+        def data(self, chunk: Chunk) -> Outcome:
+            self.flow.set(Verdict.BLOCK)
+            self.wake(5)
+            return None
+
+        def woken(self) -> Outcome:
+            woken.append(self.flow)
+            return None
+
+    class Waking(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return Wakes()
+
+        def flow_closed(self, flow: Flow, handler: FlowHandler[Any] | None) -> None:
+            assert handler is not None
+            handler.wake(5)
+
+    bench = Bench(Waking)
+    bench.tcp("10.0.0.1", "10.0.0.2", 80).client_sends(b"x")
+    bench.tcp("10.0.0.1", "10.0.0.2", 80).reset()
+    bench.advance(1000)
+    assert len(ended(bench)) == 2
+    assert woken == []

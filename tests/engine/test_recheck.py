@@ -90,3 +90,27 @@ def test_why_a_flow_was_let_through_stays_on_it() -> None:
         "default",
         "ports",
     )
+
+
+def test_a_round_that_is_asked_for_during_a_round_takes_place() -> None:
+    seen: list[int] = []
+
+    class Again(Plugin):
+        asked = False
+
+        def flow_opened(self, flow: Flow) -> Opening:
+            return None
+
+        def recheck(self, flow: Flow, handler: FlowHandler[Any] | None) -> Opening:
+            seen.append(flow.id)
+            if not self.asked:
+                self.asked = True
+                self.recheck_flows()
+            return None
+
+    bench = Bench(Again)
+    for _ in range(3):
+        bench.udp("10.0.0.1", "10.0.0.2", 53).client_sends(b"x")
+    bench.plugin(Again).recheck_flows()
+    bench.advance(0)
+    assert sorted(seen) == [1, 1, 2, 2, 3, 3]

@@ -373,3 +373,44 @@ def test_what_a_plugin_counts_and_says_of_itself() -> None:
     assert bench.engine.degraded == {"counts": "feed is old"}
     bench.plugin(Counts).degraded(None)
     assert bench.engine.degraded == {}
+
+
+class Unspeakable:
+    """Not even its name can be had."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class Frozen(FlowHandler[Any], frozen=True):  # type: ignore[misc]
+    def data(self, chunk: Chunk) -> Outcome:
+        return None
+
+
+@pytest.mark.parametrize("answer", [Unspeakable(), Frozen(), 5, "block"])
+def test_whatever_a_plugin_returns_is_answered_by_its_policy(answer: Any) -> None:
+    class Returns(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return answer  # type: ignore[no-any-return]
+
+    bench = Bench(Returns)
+    web = bench.tcp("10.0.0.1", "10.0.0.2", 80)
+    assert web.verdict == Verdict.BLOCK
+    assert bench.engine.guard.errors == {"returns": 1}
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_reply_that_fits_into_no_packet_is_a_mistake_of_the_plugin(protocol: str) -> None:
+    class TellsAll(FlowHandler[Any]):
+        def data(self, chunk: Chunk) -> Outcome:
+            return Verdict.REJECT.reply(bytes(70_000))
+
+    class Tells(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return TellsAll()
+
+    bench = Bench(Tells)
+    peers = getattr(bench, protocol)("10.0.0.1", "10.0.0.2", 80)
+    assert not peers.client_sends(b"x")
+    assert bench.engine.guard.errors == {"tells": 1}
+    assert bench.injected == []
