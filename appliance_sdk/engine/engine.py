@@ -162,8 +162,19 @@ class Engine:
         self._report_anomalies()
 
     def snapshot(self) -> Iterator[bytes]:
-        """The state of every flow, one record each, for `restore` after a restart."""
-        return (save_flow(flow, self.now) for flow in list(self.table))
+        """The state of every flow, one record each, for `restore` after a restart.
+
+        A flow whose handlers cannot be saved is counted and left out, as in `restore`: one that
+        fills its fields must not cost the others theirs.
+        """
+        for flow in list(self.table):
+            try:
+                record = save_flow(flow, self.now)
+            except PluginError as error:
+                self.metrics["engine.state_refused"] += 1
+                self.host.log("engine.state_refused", error=error)
+            else:
+                yield record
 
     def restore(self, records: Iterable[bytes], now: float) -> int:
         """Take flows up again where a snapshot left them; how many records could be used.

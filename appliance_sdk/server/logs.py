@@ -27,7 +27,7 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "supervisor.hung": "The supervisor said nothing for too long; another takes its place.",
         "health.changed": "The state that health checks see, with the reasons.",
         "engine.unknown_endpoint": "An endpoint that no zone lists, with what happens to it.",
-        "engine.state_refused": "A saved flow does not fit; it counts as met in its middle.",
+        "engine.state_refused": "A flow cannot be saved or restored; it is then met in its middle.",
         "plugin.error": "A hook raised or returned nonsense; logged once a kind, counted always.",
         "plugin.tripped": "A plugin made too many errors, with what that means.",
         "plugin.load_failed": "`loaded()` refused what `load()` returned.",

@@ -140,3 +140,48 @@ def test_the_engines_limits_can_be_set() -> None:
 def test_one_worker_is_what_this_version_has() -> None:
     with pytest.raises(ConfigError, match="one worker"):
         Bench(Blocks, workers=2)
+
+
+class Fills(FlowHandler["Keeps"]):
+    """Keeps everything it sees, and is particular about what it gets back."""
+
+    seen: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.seen == b"bad":
+            raise KeyError(self.seen)
+
+    def data(self, chunk: Chunk) -> Outcome:
+        self.seen += chunk.data
+        return None
+
+    def restored(self) -> None:
+        if self.seen == b"worse":
+            raise RuntimeError
+
+
+class Keeps(Plugin):
+    def flow_opened(self, flow: Flow) -> Opening:
+        return Fills()
+
+
+def test_a_flow_whose_state_fits_nowhere_costs_the_others_nothing() -> None:
+    bench = Bench(Keeps)
+    kept = {}
+    for text in (b"first", b"x" * 100_000, b"bad", b"last"):
+        kept[text] = bench.tcp("10.0.0.1", "10.0.0.2", 80)
+        assert kept[text].client_sends(text)
+    bench.restart()
+    assert len(bench.flows) == 2
+    assert kept[b"first"].flow in bench.flows
+    assert kept[b"last"].flow in bench.flows
+    assert bench.engine.metrics["engine.state_refused"] == 1
+
+
+def test_a_handler_that_cannot_go_on_after_a_restart_is_answered_by_its_policy() -> None:
+    bench = Bench(Keeps)
+    web = bench.tcp("10.0.0.1", "10.0.0.2", 80)
+    assert web.client_sends(b"worse")
+    bench.restart()
+    assert not web.client_sends(b"x")
+    assert web.verdict == Verdict.BLOCK
