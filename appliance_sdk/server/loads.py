@@ -15,6 +15,7 @@ from appliance_sdk.plugin.config import PluginConfig
 from appliance_sdk.plugin.loading import run_load, unpack
 from appliance_sdk.plugin.manager import DEFAULT_ZONE, Enabled
 from appliance_sdk.server.config import ApplianceConfig
+from appliance_sdk.server.orphan import die_with_parent
 
 
 class Job(NamedTuple):
@@ -91,9 +92,10 @@ class LoadProcess:
     def result(self) -> list[Loaded]:
         """What the child brought, after `read` said that this is all. Raises what `load` raised."""
         os.close(self._reader)
-        os.waitpid(self.pid, 0)
-        if not self._data:
-            raise PluginError("", "load() ended its process")
+        _, status = os.waitpid(self.pid, 0)
+        if status or not self._data:  # killed, perhaps in the middle of a word
+            code = os.waitstatus_to_exitcode(status)
+            raise PluginError("", f"load() ended its process with status {code}")
         kind, payload = msgpack.unpackb(self._data)
         if kind == "config":
             message, path, key, hint = payload
@@ -113,6 +115,7 @@ def _child(jobs: Sequence[Job], writer: int) -> None:
     """Never returns."""
     status = 1
     try:
+        die_with_parent()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         data = msgpack.packb(_outcome(jobs))
