@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -9,6 +10,10 @@ from collections.abc import Callable, Sequence
 
 _GRACE_S = 5.0
 """Between being told to stop and being killed."""
+_ABORT_S = 1.0
+"""Between being aborted and being killed."""
+CANNOT_START = 3
+"""Exit status of a child that could not start; its message says why."""
 _BACKOFF_FROM_S, _BACKOFF_TO_S = 0.05, 5.0
 _HEALTHY_RUN_S = 10.0
 """A process that ran so long before it died is started again at once."""
@@ -25,14 +30,18 @@ class Child:
         self.heard = 0.0
         self._start = start
         self._backoff = 0.0
+        self._kill_at = math.inf
 
     def fork(self, now: float) -> None:
         """Start the process."""
         pid = os.fork()
         if not pid:
-            self._start()
-            os._exit(1)
+            try:
+                self._start()
+            finally:
+                os._exit(1)  # whatever it raised: this is not the parent's code to go on with
         self.pid, self.started, self.heard = pid, now, now
+        self._kill_at = math.inf
 
     def died(self, now: float) -> None:
         """The process has ended: when to start the next one."""
@@ -46,6 +55,16 @@ class Child:
         """Send a signal, if the process is there."""
         if self.pid:
             os.kill(self.pid, signum)
+
+    def abort(self, now: float) -> None:
+        """End a hung process with its stack in the log, if it can still write one."""
+        self.kill(signal.SIGABRT)
+        self._kill_at = now + _ABORT_S
+
+    def insist(self, now: float) -> None:
+        """Kill a process that was aborted and is there yet: a stopped one takes no SIGABRT."""
+        if self._kill_at <= now:
+            self.kill(signal.SIGKILL)
 
 
 def wait_for(children: Sequence[Child]) -> None:

@@ -16,13 +16,13 @@ from appliance_sdk.dataplane.addresses import open_listeners
 from appliance_sdk.errors import ApplianceError, PluginError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.channel import Channel
-from appliance_sdk.server.children import Child, wait_for
+from appliance_sdk.server.children import CANNOT_START, Child, wait_for
 from appliance_sdk.server.config import ApplianceConfig
 from appliance_sdk.server.health import open_health_socket
 from appliance_sdk.server.loads import LoadProcess, load_jobs
 from appliance_sdk.server.logs import configure_logs, log_event
 from appliance_sdk.server.supervisor import supervisor_process
-from appliance_sdk.server.worker import CANNOT_START, worker_process
+from appliance_sdk.server.worker import worker_process
 
 _TICK_S = 0.1
 _HUNG_SUPERVISOR_S = 5.0
@@ -46,6 +46,8 @@ class Launcher:
         self._generation = 0
         self._reload_at = self._next_reload(time.monotonic())
         self._ready = False
+        self._answering = False
+        self._raw: bool | None = None
         self._failure = ""
         self._drain_since: float | None = None
         self._live: dict[int, int] = {}
@@ -161,16 +163,19 @@ class Launcher:
     def _hear(self, now: float) -> None:
         for kind, fields in self._to_supervisor.receive():
             self._supervisor.heard = now
-            if kind == "hung":
+            if kind == "alive":
+                self._answering = True
+            elif kind == "failed":
+                self._failure = fields["error"]
+            elif kind == "hung":
                 child = self._workers[fields["worker"]]
                 log_event("worker.hung", worker=fields["worker"], silent_s=fields["silent_s"])
-                child.kill(signal.SIGABRT)
+                child.abort(time.monotonic())
         for ours, _ in self._worker_channels:
             ours.flush()
             for kind, fields in ours.receive():
-                if kind == "up" and not self._ready:
-                    self._ready = True
-                    log_event("appliance.started", raw_socket=fields["raw"])
+                if kind == "up":
+                    self._raw = fields["raw"]
                 elif kind == "live":
                     self._live[fields["worker"]] = fields["flows"]
                 elif kind == "failed":
@@ -180,16 +185,20 @@ class Launcher:
                     log_event("appliance.reloaded", worker=fields["worker"])
                 elif kind == "refused":
                     log_event("appliance.reload_failed", error="a plugin refused the data")
+        if not self._ready and self._answering and self._raw is not None:
+            self._ready = True
+            log_event("appliance.started", raw_socket=self._raw)
 
     def _bury(self, now: float) -> None:
         """Start again what has died."""
         for child in self._children:
             if child.pid:
+                child.insist(now)
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if not pid:
                     continue
                 code = os.waitstatus_to_exitcode(status)
-                if child is self._supervisor:
+                if code != CANNOT_START and child is self._supervisor:
                     log_event("supervisor.died", status=code)
                 elif code != CANNOT_START:
                     log_event("worker.died", worker=child.name, status=code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "worker.died": "A worker ended by itself; another takes its place.",
         "worker.hung": "A worker said nothing for too long; its stack follows, another starts.",
         "worker.failed": "A worker cannot start, with the reason.",
+        "supervisor.failed": "The supervisor cannot start, with the reason.",
         "supervisor.died": "The supervisor ended by itself; another takes its place.",
         "supervisor.hung": "The supervisor said nothing for too long; another takes its place.",
         "health.changed": "The state that health checks see, with the reasons.",
@@ -35,6 +37,20 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "sink.recovered": "A sink that failed writes again, with how many events were lost.",
     }
 )
+
+
+class _StandardError:
+    """Writes each line with one write(2), as several processes share the descriptor.
+
+    A log that cannot be written (a full disk, a reader that is gone) must not stop the packets.
+    """
+
+    def msg(self, message: str) -> None:
+        """Write a line, or lose it."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+            print(message, file=sys.stderr, flush=True)
+
+    debug = info = warning = error = msg
 
 
 def configure_logs(log: Log) -> None:
@@ -54,8 +70,7 @@ def configure_logs(log: Log) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log.level.upper())),
-        # One write(2) a line: several processes share the descriptor.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _StandardError(),
         cache_logger_on_first_use=False,
     )
 

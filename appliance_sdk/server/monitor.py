@@ -33,6 +33,7 @@ class Monitor:
         self._started = now
         self._beats: dict[int, Beat] = {}
         self._heard: dict[int, float] = {}
+        self._replaced: dict[int, float] = {}
         self._stuck: dict[int, tuple[int, float]] = {}
         self.draining = False
 
@@ -50,12 +51,16 @@ class Monitor:
         self._heard[worker] = now
 
     def silent_s(self, worker: int, now: float) -> float:
-        """How long a worker has said nothing."""
+        """For how long nothing was said by a worker or those that it replaced."""
         return now - self._heard.get(worker, self._started)
 
+    def hung_s(self, worker: int, now: float) -> float:
+        """How long the worker that runs now has said nothing."""
+        return min(self.silent_s(worker, now), now - self._replaced.get(worker, self._started))
+
     def restarted(self, worker: int, now: float) -> None:
-        """A worker was replaced: the new one has said nothing yet."""
-        self._heard[worker] = now
+        """A worker was replaced. That is no word from it: it may be the next to die at once."""
+        self._replaced[worker] = now
 
     def state(self, now: float) -> HealthState:
         """What health checks are told."""

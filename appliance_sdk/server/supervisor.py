@@ -7,17 +7,18 @@ import faulthandler
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from appliance_sdk.errors import ApplianceError, PluginError
 from appliance_sdk.plugin.events import Event, Statistics
 from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.server.channel import Channel
+from appliance_sdk.server.children import CANNOT_START
 from appliance_sdk.server.config import ApplianceConfig
 from appliance_sdk.server.eve import EveFile
 from appliance_sdk.server.health import HealthState, HttpHealth, TcpHealth
@@ -54,7 +55,7 @@ class Supervisor:
         self._stats_at = time.monotonic()
         events = config.events
         sinks: list[Sink] = [EveFile(events.file, events.types)] if events.file else []
-        sinks += [entry.plugin(entry.decoded()) for entry in enabled_sinks]
+        sinks += [_make(entry) for entry in enabled_sinks]
         self._sinks = [SinkThread(sink, events.queue, log_event) for sink in sinks]
         self._health: HttpHealth | TcpHealth | None = None
         if health_socket is not None and config.health.kind == "http":
@@ -139,7 +140,7 @@ class Supervisor:
         """Ask the parent, once, to replace a worker that does not even beat."""
         limit = HUNG_FACTOR * self._config.health.stalled_s
         for worker in range(len(self._workers)):
-            silent = self._monitor.silent_s(worker, now)
+            silent = self._monitor.hung_s(worker, now)
             if silent > limit and worker not in self._asked:
                 self._asked[worker] = now
                 self._parent.send("hung", worker=worker, silent_s=round(silent, 1))
@@ -157,9 +158,22 @@ class Supervisor:
             sink.put(Statistics(counters=flat, timestamp=time.time()))
 
 
+def _make(entry: Enabled) -> Sink:
+    """A vendor's sink. Raises PluginError."""
+    try:
+        sink: Sink = entry.plugin(entry.decoded())
+    except ApplianceError:
+        raise
+    except Exception as error:  # a vendor's code may raise anything
+        message = f"cannot be made: {type(error).__name__}: {error}"
+        raise PluginError(entry.name, message) from error
+    return sink
+
+
 def supervisor_process(*arguments: Any) -> None:
     """The life of the forked supervisor. Never returns."""
     status = 1
+    parent: Channel = arguments[3]
     try:
         die_with_parent()
         faulthandler.enable()
@@ -167,10 +181,14 @@ def supervisor_process(*arguments: Any) -> None:
             signal.signal(signum, signal.SIG_IGN)
         asyncio.run(_run(*arguments))
         status = 0
+    except ApplianceError as error:
+        log_event("supervisor.failed", error=str(error))
+        parent.send("failed", error=str(error))
+        status = CANNOT_START
     except Exception as error:
         log_event("supervisor.died", error=error)
+        parent.send("failed", error=repr(error))
     finally:
-        sys.stderr.flush()
         os._exit(status)
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import struct
-import sys
 import termios
 import time
 from collections.abc import Sequence
@@ -22,14 +21,13 @@ from appliance_sdk.errors import ApplianceError
 from appliance_sdk.plugin.events import Event
 from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.server.channel import Channel
+from appliance_sdk.server.children import CANNOT_START
 from appliance_sdk.server.config import ApplianceConfig
 from appliance_sdk.server.loads import Loaded, apply_loads
 from appliance_sdk.server.logs import log_event
 from appliance_sdk.server.orphan import die_with_parent
 
 BEAT_S = 0.2
-CANNOT_START = 3
-"""Exit status of a worker that could not start; its message says why."""
 
 
 class Worker:
@@ -181,5 +179,4 @@ def worker_process(number: int, *arguments: Any) -> None:
         log_event("worker.failed", worker=number, error=error)
         parent.send("failed", worker=number, error=repr(error))
     finally:
-        sys.stderr.flush()
         os._exit(status)

@@ -36,6 +36,10 @@ class Tally(Sink):
         with open("tally.txt", "a") as file:
             file.writelines(type(event).__name__ + "\\n" for event in events)
 
+class NoBroker(Sink):
+    def __init__(self, config=None):
+        raise RuntimeError("no broker")
+
 class Blocker(Appliance):
     '''Blocks the ports that its file lists.'''
     config: Config
@@ -45,8 +49,11 @@ class Blocker(Appliance):
     def load(cls, config):
         if not config.rules:
             return []
+        text = Path(config.rules).read_text()
+        if text == "sleep":
+            time.sleep(60)
         try:
-            return [int(word) for word in Path(config.rules).read_text().split()]
+            return [int(word) for word in text.split()]
         except ValueError as error:
             raise ConfigError(str(error), path=config.rules, hint="ports, please") from None
 
@@ -59,6 +66,8 @@ class Blocker(Appliance):
     def start(self):
         if 667 in self.ports:
             raise RuntimeError("667 cannot start")
+        if 668 in self.ports:
+            os._exit(9)
 
     def flow_opened(self, flow):
         if flow.server_port == 7000:
@@ -83,7 +92,14 @@ if __name__ == "__main__":
 class Running:
     """An appliance process and a GWLB node that talks to it."""
 
-    def __init__(self, folder: Path, settings: str = "", rules: str = "", top: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: str = "",
+        rules: str = "",
+        top: str = "",
+        stderr: int | None = None,
+    ) -> None:
         number = next(_numbers)
         # An address of its own for each appliance: several test runs may share the machine.
         block = f"127.{70 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
@@ -106,7 +122,7 @@ class Running:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(script), "run", str(config)],
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 stdout=log,
                 cwd=folder,
             )

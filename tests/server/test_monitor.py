@@ -45,6 +45,16 @@ def test_silence_is_degraded_until_it_ends() -> None:
     assert monitor.state(3.2).healthy
 
 
+def test_a_replacement_is_no_word_from_a_worker_but_gets_time_for_its_first() -> None:
+    monitor = Monitor(1, 2.0, 0.0)
+    monitor.beat(beat(), 1.0)
+    monitor.restarted(0, 4.0)
+    assert monitor.state(4.1).name == "degraded"
+    assert monitor.hung_s(0, 4.5) == 0.5
+    monitor.beat(beat(pid=2), 4.6)
+    assert monitor.state(4.6).healthy
+
+
 def test_packets_that_wait_and_none_that_is_taken_is_a_dead_data_path() -> None:
     monitor = Monitor(1, 2.0, 0.0)
     for tenth in range(40):

@@ -70,6 +70,43 @@ def test_a_hung_worker_is_unhealthy_then_replaced_and_its_stack_is_shown(launch:
     assert "in flow_opened" in running.log.read_text()
 
 
+def test_a_stopped_worker_is_replaced_too(launch: Launch) -> None:
+    running = launch(settings="stalled_s = 0.4\n").ready()
+    stopped = running.worker_pid()
+    os.kill(stopped, signal.SIGSTOP)  # it takes no SIGABRT
+    running.until(lambda: running.logged("worker.hung"), "noticed")
+    running.until(lambda: not alive(stopped), "killed")
+    assert running.ready().worker_pid() != stopped
+
+
+def test_a_worker_that_dies_at_every_start_is_never_healthy(launch: Launch) -> None:
+    running = launch(settings="stalled_s = 0.3\n", rules="668")
+    running.until(lambda: running.health()[1] == "degraded\n", "no longer starting")
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        assert running.health() == (503, "degraded\n")
+    assert len(running.logged("worker.died")) < 15  # with pauses that grow
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_log_that_cannot_be_written_does_not_stop_the_packets(
+    launch: Launch, closed: bool
+) -> None:
+    reader, writer = os.pipe()
+    if not closed:
+        os.close(writer)
+        writer = os.open("/dev/full", os.O_WRONLY)
+    os.close(reader)
+    running = launch(stderr=writer).ready()
+    os.close(writer)
+    os.kill(running.worker_pid(), signal.SIGKILL)
+    running.until(lambda: running.passes(80, wait_s=0.1), "forwarding again")
+    for _ in range(2):
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    assert running.process.wait(20) == 0
+
+
 def test_a_killed_supervisor_comes_back_and_the_packets_go_on(launch: Launch) -> None:
     running = launch().ready()
     worker = running.worker_pid()
@@ -90,6 +127,24 @@ def test_nothing_outlives_a_killed_parent(launch: Launch) -> None:
     again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     again.bind((running.address, 6081))
     again.close()
+
+
+def reloading(running: Running, text: str) -> int:
+    """Ask for a reload of these rules: the process that loads them."""
+    before = set(running.children())
+    running.rules.write_text(text)
+    running.process.send_signal(signal.SIGHUP)
+    new: set[int] = running.until(lambda: set(running.children()) - before, "loading")
+    return new.pop()
+
+
+def test_a_load_does_not_outlive_a_killed_parent(launch: Launch) -> None:
+    running = launch().ready()
+    loader = reloading(running, "sleep")
+    time.sleep(0.2)
+    running.process.kill()
+    running.process.wait(10)
+    running.until(lambda: not alive(loader), "the load is gone")
 
 
 def test_a_raising_plugin_costs_its_own_flow_only(launch: Launch) -> None:
@@ -166,6 +221,14 @@ def test_an_appliance_that_cannot_start_says_why_in_one_line(
     plain = [line for line in lines if not line.startswith("{")]
     assert len(plain) == 1, plain
     assert text.format(rules=running.rules) in plain[0]
+
+
+def test_a_sink_that_cannot_be_made_ends_the_start_with_one_line(launch: Launch) -> None:
+    running = launch(top='enable = ["blocker.py:NoBroker"]')
+    assert running.process.wait(20) == 2
+    lines = running.log.read_text().splitlines()
+    plain = [line for line in lines if not line.startswith("{")]
+    assert plain == ["blocker: no-broker: cannot be made: RuntimeError: no broker"]
 
 
 def test_a_port_in_use_is_one_line_with_what_to_do(launch: Launch, tmp_path: Path) -> None:
