@@ -29,6 +29,8 @@ from reference_appliances.ids.rule import (
 LONGEST_RULE = 65536
 """Characters; the longest of public rule sets have some ten thousand, all of them addresses."""
 MOST_OPTIONS = 256
+_OTHER_ACTIONS = ("accept", "config", "rejectsrc", "rejectdst", "rejectboth")
+"""Suricata's, firewall mode included (`accept:hook`), that this version does not know."""
 _SID = re.compile(r"[;(]\s*sid\s*:\s*([0-9]{1,10})\s*;")
 _OPTION = re.compile(r"\s*([^:;\s]+)\s*(?::((?:[^;\\]|\\.)*))?;", re.DOTALL)
 _HEAD = re.compile(r"\[|\]|\s+|[^\s\[\]]+")
@@ -74,6 +76,9 @@ class _Rule:
             hint = "action protocol source port -> destination port (options)"
             raise RuleError(f"the header has {len(words)} parts instead of 7", hint=hint)
         action, protocol, source, source_port, arrow, destination, destination_port = words
+        if action.partition(":")[0] in _OTHER_ACTIONS or ":" in action:
+            message = f"the action `{action[:40]}` is not supported"
+            raise RuleError(message, keyword=f"action {action[:40]}", unsupported=True)
         if not _is_action(action):
             hint = near_miss(action, list(ACTIONS))
             raise RuleError(f"unknown action `{action[:40]}`", hint=hint)

@@ -31,7 +31,7 @@ _POSIX = {
     "graph": r"\x21-\x7e",
     "punct": r"!-/:-@\[-`{-~",
 }
-_PERL = re.compile(r"\\([zZheQR])|\\.|\(\?<(?=[A-Za-z_])|\[:(\w+):\]", re.DOTALL)
+_PERL = re.compile(r"\\([zZheQR])|\\g\{?([1-9])\}?|\\.|\(\?<(?=[A-Za-z_])|\[:(\w+):\]", re.DOTALL)
 _IN_PYTHON = {"z": r"\Z", "Z": r"(?=\n?\Z)", "h": r"[ \t]", "e": r"\x1b", "R": r"(?:\r\n|[\n-\r])"}
 
 
@@ -85,10 +85,12 @@ def in_python(expression: str) -> str:
     """A Perl expression in Python's syntax, as far as they differ in what rules use."""
 
     def one(match: re.Match[str]) -> str:
+        if match[3]:
+            if match[3] not in _POSIX:
+                raise RuleError(f"no class `[:{match[3]}:]`", keyword="pcre")
+            return _POSIX[match[3]]
         if match[2]:
-            if match[2] not in _POSIX:
-                raise RuleError(f"no class `[:{match[2]}:]`", keyword="pcre")
-            return _POSIX[match[2]]
+            return f"(?:\\{match[2]})"
         if match[1]:
             if match[1] not in _IN_PYTHON:
                 raise RuleError(
@@ -101,7 +103,8 @@ def in_python(expression: str) -> str:
 
 
 def _pcre(draft: Draft, value: str) -> None:
-    text, negated = quoted(value, "pcre")
+    bare = value.lstrip("! ").startswith("/")  # Suricata takes it without quotes too
+    text, negated = (value.lstrip("! "), value.startswith("!")) if bare else quoted(value, "pcre")
     slash = text.rfind("/")
     if not text.startswith("/") or slash < 1:
         raise RuleError("must stand between slashes", keyword="pcre", hint='"/expression/flags"')

@@ -55,6 +55,8 @@ def test_protocols(protocol: str) -> None:
         ('alert tcp any any -> any any (http.uri; content:"a"; sid:9;)', "http.uri", "docs/ids.md"),
         ("alert http any any -> any any (sid:9;)", "protocol http", "`http` is not supported"),
         ('alert tcp any any -> any any (pcre:"/a/U"; sid:9;)', "pcre", "modifier `U`"),
+        ("drop:flow tcp any any -> any any (sid:9;)", "action drop:flow", "`drop:flow` is not"),
+        ("rejectboth tcp any any -> any any (sid:9;)", "action rejectboth", "is not supported"),
         ('alert tcp any any -> any any (content:"a"; depth:x; sid:9;)', "depth", "byte_extract"),
     ],
 )

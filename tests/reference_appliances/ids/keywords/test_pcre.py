@@ -35,6 +35,9 @@ from ..conftest import options, subject
         ('pcre:"/[[:digit:]]{2}/";', b"a12", True),
         ('pcre:"/a\\hb/";', b"a\tb", True),
         ('pcre:"/a/BO";', b"a", True),
+        ("pcre:/a b/i;", b"A B", True),
+        ("pcre:!/a/;", b"A", True),
+        ('pcre:"/(a)(b)\\g{2}1/";', b"abb1", True),
         ('pcre:"/x*/"; content:"b"; within:1;', b"aab", True),
     ],
 )
@@ -55,7 +58,8 @@ def test_where_a_streams_beginning_is_over_nothing_begins() -> None:
 @pytest.mark.parametrize(
     ("body", "message", "unsupported"),
     [
-        ("pcre:/a/;", "double quotes", False),
+        ("pcre:/a;", "between slashes", False),
+        ('pcre:"/a/;', "double quotes", False),
         ('pcre:"a";', "between slashes", False),
         ('pcre:"/(/";', "does not compile", False),
         ('pcre:"/a/Z";', "unknown modifier `Z`", False),
