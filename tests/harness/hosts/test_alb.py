@@ -208,3 +208,16 @@ def test_no_room_for_another_connection(site: Site) -> None:
     site.net.server.max_connections = 1
     assert site.get() == (502, "")
     assert site.alb.instances[0].failed == 1
+
+
+def test_a_connection_that_an_instance_closed_while_idle_is_not_used(site: Site) -> None:
+    for _ in range(3):
+        got = http_get(site.net.client, ALB, 80, "/", site.net.now)
+        site.net.run(until=site.net.now + 1)
+    for host in site.hosts:
+        host.connections[0].abort()
+    site.net.run(until=site.net.now + 1)
+    for _ in range(3):
+        got = http_get(site.net.client, ALB, 80, "/", site.net.now)
+        site.net.run(until=site.net.now + 1)
+        assert got.status == 200

@@ -119,6 +119,9 @@ def test_thousands_of_pipelined_requests_are_no_recursion(network: type[Network]
     conn.close()
     net.run()
     assert server.requests == 5000
+    once = net.client.connect(B, 80, net.now)
+    server().data(once, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2000, net.now)
+    assert server.requests == 7000
 
 
 def test_answers_may_come_later_and_more_requests_wait_within_bounds(

@@ -416,6 +416,18 @@ def test_icmp_errors_end_an_opening_and_nothing_else(network: type[Network]) -> 
         net.run(until=net.now + 1)
 
 
+def test_forged_icmp_errors_are_not_believed(network: type[Network]) -> None:
+    net = network()
+    conn = net.client.connect("10.0.0.2", 80, net.now)
+    syn = bytearray(net.client.outbox[-1])
+    syn[24] ^= 0x40  # another sequence number than any that is under way
+    error = build_unreachable(syn, 0, parse_packet(syn, 0, len(syn)))
+    assert error
+    net.client.receive(error, net.now)
+    assert (conn.ended, conn.icmp_error) == ("", None)
+    assert net.client.dropped == {"icmp_unexpected": 1}
+
+
 def test_a_syn_flood_costs_what_is_allowed(network: type[Network]) -> None:
     net = network()
     net.server.listen(80, Sink)
