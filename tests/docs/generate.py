@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,7 +43,22 @@ from appliance_sdk.engine import DROP_REASONS
 from appliance_sdk.plugin import hookspecs
 from appliance_sdk.plugin.hookspecs import HANDLER_HOOKS, PLUGIN_HOOKS
 from appliance_sdk.server.logs import LOG_EVENTS
-from appliance_sdk.testing import Bench, TcpPeers, UdpPeers, ZoneSettings
+from appliance_sdk.testing import (
+    Bench,
+    Capture,
+    FlowFactory,
+    InProcess,
+    OuterDatagram,
+    Running,
+    Subprocess,
+    TcpFlow,
+    TcpPeers,
+    UdpFlow,
+    UdpPeers,
+    ZoneSettings,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -98,12 +114,25 @@ says).
 
 HOOKIMPL = "Marks a hook in an object that is enabled and is not a `Plugin`."
 
+CALLED = (Bench, ConfigError, InProcess, PluginError, Subprocess)
+"""Classes whose parameters are shown."""
+
 API = {
     "Plugins": (Plugin, PluginConfig, FlowHandler, Appliance, Sink),
     "What they are given": (Flow, Stats, Packet, Tcp, Chunk),
     "What they answer": (Verdict,),
     "What they report": (Alert, Event, FlowInfo, Dropped, FlowEnded, Anomaly),
-    "Tests": (Bench, TcpPeers, UdpPeers, ZoneSettings),
+    "Tests of a plugin": (Bench, TcpPeers, UdpPeers, ZoneSettings),
+    "Tests behind a load balancer": (
+        InProcess,
+        Subprocess,
+        Running,
+        FlowFactory,
+        TcpFlow,
+        UdpFlow,
+        Capture,
+        OuterDatagram,
+    ),
     "Helpers": (CidrSet, decode_config, read_toml, near_miss, show_end, hookimpl),
     "Errors": (ApplianceError, ConfigError, PluginError, MalformedPacket),
 }
@@ -116,6 +145,7 @@ def pages() -> dict[str, str]:
         "reference.md": reference(),
         "drop-reasons.md": DROPS_HEAD + rows(DROP_REASONS),
         "log-events.md": LOGS_HEAD + rows(LOG_EVENTS),
+        "packet-walk.md": walk.walk_page(),
     }
 
 
@@ -157,7 +187,7 @@ def reference() -> str:
         parts.append(f"## {title}\n")
         for thing in things:
             name = getattr(thing, "__name__", "hookimpl")
-            has_call = inspect.isfunction(thing) or thing in (Bench, ConfigError, PluginError)
+            has_call = inspect.isfunction(thing) or thing in CALLED
             call = f"{name}{plain_signature(thing)}" if has_call else name
             text = HOOKIMPL if thing is hookimpl else inspect.getdoc(thing) or ""
             parts.append(f"### `{call}`\n\n{text}\n")

@@ -12,11 +12,13 @@ import pytest
 
 from appliance_sdk.engine import EngineSettings
 from appliance_sdk.flow.reassembly import StreamLimits
+from appliance_sdk.harness import REASONS
 from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log
 from appliance_sdk.server.logs import LOG_EVENTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+GENERATED = ["hooks.md", "reference.md", "drop-reasons.md", "log-events.md", "packet-walk.md"]
 
 
 def generated_pages() -> dict[str, str]:
@@ -30,7 +32,9 @@ def generated_pages() -> dict[str, str]:
     return pages
 
 
-@pytest.mark.parametrize("name", ["hooks.md", "reference.md", "drop-reasons.md", "log-events.md"])
+@pytest.mark.parametrize(
+    "name", ["hooks.md", "reference.md", "drop-reasons.md", "log-events.md", "packet-walk.md"]
+)
 def test_the_page_is_what_the_code_says(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert page == generated_pages()[name], "run: python tests/docs/generate.py"
@@ -86,3 +90,9 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [*PAGES, DOCS.parent / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_reason_of_the_load_balancer_is_on_the_harness_page() -> None:
+    page = (DOCS / "harness.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M))
+    assert {name: rows.get(name) for name in REASONS} == dict(REASONS)
