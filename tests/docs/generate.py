@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import sys
@@ -59,6 +60,7 @@ from appliance_sdk.testing import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
+walk = importlib.import_module("walk")  # beside this file, wherever it is run from
 
 DOCS = Path(__file__).parents[2] / "docs"
 
