@@ -13,6 +13,8 @@ from appliance_sdk.harness.hosts import TcpConnection, http_get
 from appliance_sdk.harness.trace import Transit
 from appliance_sdk.wire import parse_packet
 
+TELNET = 23
+
 Scene = Callable[[Stage], Iterator[Check]]
 
 
@@ -63,7 +65,7 @@ def rejected(stage: Stage) -> Iterator[Check]:
     """One connection that the policy refuses."""
     title = "A refusal"
     stage.show.scene(title, "telnet to the same address")
-    telnet = stage.client.connect(SITE_ADDRESS, 23, stage.harness.now)
+    telnet = stage.client.connect(SITE_ADDRESS, TELNET, stage.harness.now)
     stage.run(lambda: bool(telnet.ended), 5)
     yield Check(title, "telnet is refused with a reset", telnet.ended == "reset", telnet.ended)
     stage.run(lambda: bool(_refusals(stage)), 3)
