@@ -19,28 +19,50 @@ from appliance_sdk.harness.settings import (
     Undocumented,
 )
 from appliance_sdk.harness.targets import Change, State, Target
-from appliance_sdk.harness.topology import Topology, shipped_topology
+from appliance_sdk.harness.topology import (
+    AlbService,
+    BannerService,
+    EchoService,
+    EndpointPart,
+    GatewayPart,
+    HostPart,
+    HttpService,
+    SubnetPart,
+    TargetPart,
+    Topology,
+    VpcPart,
+    shipped_topology,
+)
 from appliance_sdk.harness.trace import Hop, Trace, Transit
 from appliance_sdk.harness.udp_fleet import UdpFleet
 
 __all__ = [
     "REASONS",
+    "AlbService",
+    "BannerService",
     "Change",
     "Dropped",
+    "EchoService",
+    "EndpointPart",
     "Forked",
     "GatewayLoadBalancer",
+    "GatewayPart",
     "GatewaySettings",
     "Harness",
     "HealthCheck",
     "Hop",
+    "HostPart",
+    "HttpService",
     "InProcess",
     "ListenerAttributes",
     "LoadBalancerAttributes",
     "MemoryFleet",
     "State",
+    "SubnetPart",
     "Subprocess",
     "Target",
     "TargetGroupAttributes",
+    "TargetPart",
     "ToEndpoint",
     "ToTarget",
     "Topology",
@@ -48,6 +70,7 @@ __all__ = [
     "Transit",
     "UdpFleet",
     "Undocumented",
+    "VpcPart",
     "free_loopback",
     "shipped_topology",
 ]

@@ -40,6 +40,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """pytest's hook: a clock that is not the real one is said."""
+    if config.getoption("--gwlb-plane") != "udp":
+        return None
+    from appliance_sdk.testing.appliances import UDP_FACTOR
+
+    return f"gwlb: over UDP, its clock {UDP_FACTOR:g} times as fast as the real one"
+
+
 @pytest.fixture
 def appliance() -> Any:
     """What is tested; yours to define."""

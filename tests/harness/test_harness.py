@@ -16,6 +16,7 @@ from appliance_sdk.harness import (
     shipped_topology,
 )
 from appliance_sdk.harness.hosts import http_get
+from appliance_sdk.testing.traffic import FlowFactory
 
 SITE = "198.51.100.10"
 
@@ -182,3 +183,39 @@ def test_events_of_each_appliance_are_kept_apart() -> None:
         harness.hosts["client"].connect(SITE, 23, harness.now)
         harness.run()
     assert [type(event).__name__ for event in fleet.events["appliance-1"]] != []
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+@pytest.mark.parametrize(("client", "server"), [("client", "server"), ("server", "client")])
+def test_in_and_out_over_every_protocol(client: str, server: str, ipv6: bool) -> None:
+    with memory(topology=shipped_topology("simple")) as harness:
+        harness.wait_healthy()
+        flows = FlowFactory(harness)
+        tcp = flows.tcp(443, client=client, server=server, ipv6=ipv6)
+        data = bytes(range(256)) * 100
+        assert tcp.client_sends(data)
+        assert tcp.server_sends(data)
+        assert (tcp.server_received, tcp.client_received) == (data, data)
+        assert tcp.close()
+        udp = flows.udp(53, client=client, server=server, ipv6=ipv6)
+        assert udp.client_sends(b"question")
+        assert udp.server_sends(b"answer")
+        assert flows.ping(client=client, server=server, ipv6=ipv6).replies == 1
+        sent = [p for p in harness.trace if p.hops[-1].event == "delivered"]
+        assert all("returned" in [hop.event for hop in packet.hops] for packet in sent)
+        assert not harness.drops
+
+
+def test_what_nobody_answers_is_refused_by_the_host() -> None:
+    with memory(topology=shipped_topology("simple")) as harness:
+        harness.wait_healthy()
+        client = harness.hosts["client"]
+        closed = client.connect(SITE, 9999, harness.now)
+        udp = client.udp()
+        udp.send_to(SITE, 9999, b"anybody?")
+        nobody = client.connect("198.51.100.77", 80, harness.now)
+        harness.run()
+        assert closed.refused
+        assert udp.unreachable
+        assert nobody.ended == "timeout"
+        assert harness.drops["no_host"] == 3  # a SYN and two more

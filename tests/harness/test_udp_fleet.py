@@ -16,7 +16,15 @@ import pytest
 
 from appliance_sdk import Appliance, Flow, Outcome, Verdict
 from appliance_sdk.errors import ApplianceError, HarnessError
-from appliance_sdk.harness import Forked, Harness, State, Subprocess, Topology, UdpFleet
+from appliance_sdk.harness import (
+    Forked,
+    Harness,
+    State,
+    Subprocess,
+    Topology,
+    ToTarget,
+    UdpFleet,
+)
 from appliance_sdk.testing.traffic import FlowFactory
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -134,6 +142,26 @@ def test_health_checks_that_answer_wrong(simple: Topology, answer: bytes, reason
         assert harness.run(lambda: harness.changes[-1].reason == reason, 60) or (
             harness.changes[-1].reason == reason
         )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a packet socket needs CAP_NET_RAW")
+@pytest.mark.parametrize("checksums", [False, True])
+def test_outer_checksums_are_zero_unless_asked_for(simple: Topology, checksums: bool) -> None:
+    fleet = UdpFleet(simple.nodes("gwlb").values(), checksums=checksums)
+    target = simple.targets("gwlb")[0]
+    node = simple.nodes("gwlb")["a"]
+    datagram = ToTarget(target, node, 61000, b"x" * 50, 1)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as sniffer:
+        sniffer.bind(("lo", 0x0800))
+        sniffer.settimeout(5)
+        fleet.send(datagram, 0.0)
+        while True:
+            packet = sniffer.recv(2048)
+            if packet[9] == 17 and packet[12:16] == socket.inet_aton(node):
+                break
+    fleet.close()
+    assert packet[20:24] == (61000).to_bytes(2, "big") + (6081).to_bytes(2, "big")
+    assert (packet[26:28] != b"\0\0") is checksums
 
 
 def test_garbage_from_a_target_is_counted_and_harms_nothing(simple: Topology) -> None:

@@ -59,6 +59,8 @@ def test_it_passes_in_memory_and_over_udp(tmp_path: Path, plane: str) -> None:
     done = run_pytest(tmp_path, f"--gwlb-plane={plane}", test_it=FIRST_TEST)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+    said = "gwlb: over UDP, its clock 5 times as fast as the real one"
+    assert (said in done.stdout) is (plane == "udp")
 
 
 def test_one_parameter_runs_both(tmp_path: Path) -> None:
