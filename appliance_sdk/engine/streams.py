@@ -45,6 +45,12 @@ def _wishes(flow: Flow) -> dict[str, Any]:
     }
 
 
+def _is_unanswered(flow: Flow, to_server: bool) -> bool:
+    """Whether an end has sent its SYN, and the other one none."""
+    tcp = flow.tcp
+    return tcp is not None and tcp.start(to_server) is not None and tcp.start(not to_server) is None
+
+
 def _gap_refused(flow: Flow) -> Judged | None:
     """The verdict of the first plugin that does not put up with lost bytes."""
     for seat, _hook in flow._on_data:
@@ -83,6 +89,10 @@ class Streams:
             return Judged(drop="stream_conflict")
         if not payload or not flow._on_data:
             return _FINE
+        if not headers.flags & SYN and _is_unanswered(flow, packet.to_server):
+            # No client sends these before it is answered. They belong to a connection that still
+            # lives at the server, although a RST and a SYN that it ignored have replaced it here.
+            return Judged(drop="stream_out_of_order")
         stream = self._stream(flow, packet.to_server, headers)
         seq = headers.seq + 1 if headers.flags & SYN else headers.seq
         push = stream.push(seq & 0xFFFFFFFF, payload)

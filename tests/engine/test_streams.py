@@ -376,3 +376,19 @@ def test_bytes_that_left_before_an_editing_handler_came_cannot_be_edited() -> No
     assert sender.sends(0, b"12") is None
     assert bench.engine.guard.errors == {"changes": 1}
     assert bench.flows[0].verdict == Verdict.BLOCK
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_reset_and_a_syn_that_the_server_ignores_do_not_start_the_stream_again(
+    again: bool,
+) -> None:
+    """The number of the reset is in the window, but not the one that the server expects."""
+    bench = Bench(Scans)
+    for packet in (*OPENING, client(1001, 501, payload=b"..."), client(1006, 501, payload=b"il")):
+        bench.send(packet)
+    bench.send(client(1007, 501, RST | ACK))
+    bench.send(client(900, flags=SYN))
+    bench.send(server(501, 1004))
+    if again:
+        bench.send(client(901, 501, RST | ACK))
+    assert bench.send(client(1004, 501, payload=b"ev")) == []
