@@ -17,6 +17,8 @@ _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 _FAR = 1 << 30
 """The largest window that TCP can announce (RFC 7323 §2.3)."""
+_GAPS_REMEMBERED = 32
+"""Of more than these, the oldest are taken for one with all between them."""
 
 
 class StreamLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,7 +128,7 @@ class StreamBuffer:
         self._next = 0
         self._acked = -1
         self._claimed = -1
-        self._unseen = (0, 0)
+        self._unseen: list[tuple[int, int]] = []
         self._gap = 0
         self._fresh = 0
         self._kept = bytearray()
@@ -245,7 +247,10 @@ class StreamBuffer:
     def _skip(self, position: int) -> int:
         """Go on at a position that the receiver has acknowledged; how many bytes were lost."""
         lost = position - self._next
-        self._unseen = (self._next, position)
+        self._unseen.append((self._next, position))
+        if len(self._unseen) > _GAPS_REMEMBERED:
+            first, _ = self._unseen.pop(0)
+            self._unseen[0] = first, self._unseen[0][1]
         self._next = self._acked = position
         self._gap += lost
         self._forget_kept(len(self._kept))
@@ -261,7 +266,7 @@ class StreamBuffer:
         low = self._next - len(self._kept)
         start = max(at, self._acked)
         end = at + len(old)
-        if at < self._unseen[1] and end > self._unseen[0]:
+        if any(at < high and end > low for low, high in self._unseen):
             return False
         if self._begun and self._acked < 0 and at < 0:
             return False

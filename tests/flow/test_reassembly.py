@@ -128,6 +128,14 @@ def test_bytes_that_only_the_receiver_claims_to_have_are_shown_if_they_come() ->
     assert one.push(6, b"ghij").status is Status.CONFLICT
 
 
+def test_no_gap_is_forgotten_however_many_there_are() -> None:
+    one, _ = buffer(0)
+    one.acknowledge(1000)
+    for at in range(2, 200, 4):
+        assert one.push(at, b"xx").gap == 2
+    assert all(one.push(at, b"yy").status is Status.CONFLICT for at in range(0, 200, 4))
+
+
 def test_one_acknowledgment_can_cover_two_holes() -> None:
     one, _ = buffer(0)
     one.push(2, b"c")
