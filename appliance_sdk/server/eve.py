@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
+import stat
 from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
@@ -159,21 +162,20 @@ class EveFile(Sink):
         super().__init__()
         self._path = Path(path)
         self._types = frozenset(types)
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
         self._inode = 0
 
     def write(self, events: Sequence[Event]) -> None:
-        """Append the events. OSError: nothing or part of them was written."""
+        """Append the events: all, or none and OSError, but for a device that cannot go back."""
         records = [eve_record(event) for event in events]
         if self._types:
             records = [r for r in records if r["event_type"] in self._types]
         if not records:
             return
         lines = "".join(json.dumps(r, separators=(",", ":"), default=str) + "\n" for r in records)
+        file = self._open()
         try:
-            file = self._open()
-            file.write(lines)
-            file.flush()
+            _append(file, lines.encode())
         except OSError:
             self.close()
             raise
@@ -182,12 +184,10 @@ class EveFile(Sink):
         """Close the file."""
         if self._file is not None:
             file, self._file = self._file, None
-            try:
+            with contextlib.suppress(OSError):
                 file.close()
-            except OSError:
-                self._file = None  # a full disk: what could not be flushed is offered again
 
-    def _open(self) -> TextIO:
+    def _open(self) -> FileIO:
         if self._file is not None:
             try:
                 if os.stat(self._path).st_ino == self._inode:
@@ -195,6 +195,20 @@ class EveFile(Sink):
             except FileNotFoundError:
                 pass
             self.close()
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("ab", buffering=0)
         self._inode = os.fstat(self._file.fileno()).st_ino
         return self._file
+
+
+def _append(file: FileIO, data: bytes) -> None:
+    """Append all or, on a full disk, nothing: half a line would spoil the next one."""
+    regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    end = file.seek(0, os.SEEK_END) if regular else 0
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+    except OSError:
+        if regular:
+            file.truncate(end)
+        raise
