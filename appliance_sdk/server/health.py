@@ -31,6 +31,27 @@ class HealthState(NamedTuple):
         return self.name == "ready"
 
 
+class _Visitors:
+    """Who is connected. When there are too many, the one that was here longest has to go.
+
+    A check says its sentence at once; to turn newcomers away would let idle connections starve it.
+    """
+
+    def __init__(self) -> None:
+        self._here: dict[asyncio.StreamWriter, None] = {}
+
+    def enter(self, writer: asyncio.StreamWriter) -> None:
+        while len(self._here) >= _MAX_CONNECTIONS:
+            longest = next(iter(self._here))
+            del self._here[longest]
+            longest.transport.abort()
+        self._here[writer] = None
+
+    def leave(self, writer: asyncio.StreamWriter) -> None:
+        self._here.pop(writer, None)
+        writer.close()
+
+
 class HttpHealth:
     """Answers any path: 200 when healthy, else 503; with `?verbose`, details as JSON."""
 
@@ -40,7 +61,7 @@ class HttpHealth:
         self._sock = sock
         self._state = state
         self._details = details
-        self._connections = 0
+        self._visitors = _Visitors()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -51,16 +72,14 @@ class HttpHealth:
         """The state changed; HTTP says it with the next answer."""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        self._visitors.enter(writer)
         try:
-            if self._connections <= _MAX_CONNECTIONS:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    await self._converse(reader, writer)
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._converse(reader, writer)
         except (TimeoutError, ConnectionError):
             return  # a check that hangs up or says nothing: theirs to count, not ours
         finally:
-            self._connections -= 1
-            writer.close()
+            self._visitors.leave(writer)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_REQUEST_BYTES)
@@ -131,6 +150,7 @@ class TcpHealth:
     def __init__(self, address: str, port: int) -> None:
         self._address = address
         self._port = port
+        self._visitors = _Visitors()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -147,13 +167,14 @@ class TcpHealth:
             server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._visitors.enter(writer)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 await reader.read(1)
         except (TimeoutError, ConnectionError):
             return
         finally:
-            writer.close()
+            self._visitors.leave(writer)
 
 
 def open_health_socket(health: Health) -> socket.socket | None:
