@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import msgpack
 
 _PIECE_BYTES = 32 * 1024
 _FIRST, _LAST = 1, 2
+_QUEUE_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
@@ -21,7 +23,7 @@ class Channel:
     another goes on where that one stopped, and what was half said is forgotten.
     """
 
-    def __init__(self, sock: socket.socket, queue_bytes: int = 8 * 1024 * 1024) -> None:
+    def __init__(self, sock: socket.socket, queue_bytes: int = _QUEUE_BYTES) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._queue_bytes = queue_bytes
@@ -32,12 +34,12 @@ class Channel:
         """Messages that found the queue full."""
 
     @classmethod
-    def pair(cls) -> tuple[Channel, Channel]:
+    def pair(cls, queue_bytes: int = _QUEUE_BYTES) -> tuple[Channel, Channel]:
         """Two ends that are connected."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        return cls(ours), cls(theirs)
+        return cls(ours, queue_bytes), cls(theirs, queue_bytes)
 
     def fileno(self) -> int:
         """For select and poll."""
@@ -67,6 +69,18 @@ class Channel:
             except (BlockingIOError, ConnectionError):
                 return False
             self._waiting_bytes -= len(self._waiting.popleft())
+        return True
+
+    def finish(self, patience_s: float) -> bool:
+        """Wait until all is sent; False if the other side took nothing for so long."""
+        poller = select.poll()
+        poller.register(self._sock, select.POLLOUT)
+        while not self.flush():
+            before = len(self._waiting)
+            if not poller.poll(patience_s * 1000):
+                return False
+            if not self.flush() and len(self._waiting) == before:
+                return False  # writable, and still not taken: nobody is there any more
         return True
 
     def receive(self, limit: int = 1000) -> Iterator[tuple[str, dict[str, Any]]]:

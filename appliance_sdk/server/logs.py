@@ -28,12 +28,14 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "supervisor.died": "The supervisor ended by itself; another takes its place.",
         "supervisor.hung": "The supervisor said nothing for too long; another takes its place.",
         "health.changed": "The state that health checks see, with the reasons.",
+        "health.port_failed": "The port of TCP health checks cannot be opened; logged once.",
         "engine.unknown_endpoint": "An endpoint that no zone lists, with what happens to it.",
         "engine.state_refused": "A flow cannot be saved or restored; it is then met in its middle.",
         "plugin.error": "A hook raised or returned nonsense; logged once a kind, counted always.",
         "plugin.tripped": "A plugin made too many errors, with what that means.",
         "plugin.load_failed": "`loaded()` refused what `load()` returned.",
         "sink.failed": "A sink cannot write; logged once until it can again.",
+        "sink.gave_up": "The appliance ends with events that a sink did not take.",
         "sink.recovered": "A sink that failed writes again, with how many events were lost.",
     }
 )
@@ -78,7 +80,9 @@ def configure_logs(log: Log) -> None:
 _WARNINGS = frozenset(
     name
     for name in LOG_EVENTS
-    if name.endswith((".died", ".hung", "_failed", ".failed", ".error", ".tripped", "_refused"))
+    if name.endswith(
+        (".died", ".hung", "_failed", ".failed", ".error", ".tripped", "_refused", ".gave_up")
+    )
 )
 
 

@@ -120,7 +120,8 @@ def replay_by_udp(
     listen = Listen(addresses=(target,), raw=config.listen.raw)
     config = msgspec.structs.replace(config, listen=listen, origins=("127.0.0.0/8",))
     listeners = open_listeners(listen.addresses, listen.port)
-    (control, worker_control), (worker_events, events) = Channel.pair(), Channel.pair()
+    # Nobody listens while the capture is sent: all that is said until then has to wait.
+    (control, worker_control), (worker_events, events) = Channel.pair(), Channel.pair(1 << 40)
     arguments = (config, enabled, loads, listeners, worker_control, worker_events)
     child = Child("worker", lambda: worker_process(0, *arguments))
     child.fork(time.monotonic())

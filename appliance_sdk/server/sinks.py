@@ -27,25 +27,31 @@ class SinkThread:
         self._lost_before = 0
         self.lost = 0
         self.written = 0
-        self._name = type(sink).__name__
-        self._thread = threading.Thread(target=self._run, name=f"sink-{self._name}", daemon=True)
+        self.name = type(sink).__name__
+        self._thread = threading.Thread(target=self._run, name=f"sink-{self.name}", daemon=True)
         self._thread.start()
 
-    def put(self, event: Event) -> None:
-        """Queue an event; never waits."""
+    def put(self, event: Event, *, surely: bool = False) -> None:
+        """Queue an event; never waits. `surely`: also if the queue is full."""
         with self._condition:
-            if len(self._queue) >= self._limit:
+            if len(self._queue) >= self._limit and not surely:
                 self.lost += 1
                 return
             self._queue.append(event)
             self._condition.notify()
 
-    def stop(self, timeout_s: float) -> None:
-        """Write what is queued, as far as that is done in time, and close the sink."""
+    def finish(self) -> None:
+        """Write what is queued, close the sink, and end; does not wait for that."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
+
+    def stop(self, timeout_s: float) -> int:
+        """Finish, as far as that is done in time: how many events were not written."""
+        self.finish()
         self._thread.join(timeout_s)
+        with self._condition:
+            return len(self._queue)
 
     def _run(self) -> None:
         while True:
@@ -74,13 +80,13 @@ class SinkThread:
         except OSError as error:
             if not self._failing:
                 self._failing, self._lost_before = True, self.lost
-                self._log("sink.failed", sink=self._name, error=error)
+                self._log("sink.failed", sink=self.name, error=error)
             return False
         except Exception as error:  # a vendor's sink may raise anything
-            self._log("sink.failed", sink=self._name, error=error)
+            self._log("sink.failed", sink=self.name, error=error)
             self.lost += len(batch)
             return True
         if self._failing:
             self._failing = False
-            self._log("sink.recovered", sink=self._name, lost=self.lost - self._lost_before)
+            self._log("sink.recovered", sink=self.name, lost=self.lost - self._lost_before)
         return True

@@ -29,7 +29,8 @@ from appliance_sdk.server.sinks import SinkThread
 
 TICK_S = 0.1
 HUNG_FACTOR = 2.5
-_STOP_SINKS_S = 5.0
+_STOP_SINKS_S = 4.0
+"""For all of them together; the parent waits 5 s for this process."""
 
 
 class Supervisor:
@@ -50,6 +51,7 @@ class Supervisor:
         self._monitor = Monitor(len(workers), config.health.stalled_s, time.monotonic())
         self._monitor.draining = draining
         self._stop = asyncio.Event()
+        self._port_failed = False
         self._state = HealthState("starting")
         self._asked: dict[int, float] = {}
         self._stats_at = time.monotonic()
@@ -88,9 +90,14 @@ class Supervisor:
                 continue
         for channel in self._workers:  # their last words
             self._from_worker(channel)
-        self._write_stats(time.monotonic())
+        self._write_stats(time.monotonic(), surely=True)
         for sink in self._sinks:
-            sink.stop(_STOP_SINKS_S)
+            sink.finish()
+        deadline = time.monotonic() + _STOP_SINKS_S
+        for sink in self._sinks:
+            unwritten = sink.stop(max(deadline - time.monotonic(), 0))
+            if unwritten:
+                log_event("sink.gave_up", sink=sink.name, lost=unwritten)
 
     def _now_state(self) -> HealthState:
         return self._monitor.state(time.monotonic())
@@ -109,8 +116,11 @@ class Supervisor:
             try:
                 await self._health.update(state)
             except OSError as error:
-                self._monitor.draining = False
-                log_event("sink.failed", sink="health port", error=error)
+                if not self._port_failed:  # it is tried again with every tick
+                    self._port_failed = True
+                    log_event("health.port_failed", error=error)
+            else:
+                self._port_failed = False
 
     def _from_parent(self) -> None:
         for kind, fields in self._parent.receive():
@@ -145,7 +155,7 @@ class Supervisor:
                 self._asked[worker] = now
                 self._parent.send("hung", worker=worker, silent_s=round(silent, 1))
 
-    def _write_stats(self, now: float) -> None:
+    def _write_stats(self, now: float, *, surely: bool = False) -> None:
         self._stats_at = now
         flat: dict[str, int] = {}
         for name, value in self._monitor.counters().items():
@@ -155,7 +165,7 @@ class Supervisor:
                 flat[name] = value
         flat["events_lost"] = sum(sink.lost for sink in self._sinks)
         for sink in self._sinks:
-            sink.put(Statistics(counters=flat, timestamp=time.time()))
+            sink.put(Statistics(counters=flat, timestamp=time.time()), surely=surely)
 
 
 def _make(entry: Enabled) -> Sink:

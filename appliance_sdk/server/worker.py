@@ -28,6 +28,8 @@ from appliance_sdk.server.logs import log_event
 from appliance_sdk.server.orphan import die_with_parent
 
 BEAT_S = 0.2
+_LAST_WORDS_S = 3.0
+"""At the end every flow is an event: so long may the supervisor take none before they are lost."""
 
 
 class Worker:
@@ -87,9 +89,9 @@ class Worker:
                     break
         self._engine.close(time.monotonic())
         self._plane.close()
-        self._send_events()
+        self._send_events(patience_s=_LAST_WORDS_S)
         self._beat(time.monotonic())
-        self._supervisor.flush()
+        self._supervisor.finish(_LAST_WORDS_S)
 
     def _obey(self) -> None:
         for kind, fields in self._parent.receive():
@@ -116,10 +118,13 @@ class Worker:
         plain = msgspec.to_builtins(event, builtin_types=(bytes,))
         self._events.append((f"{kind.__module__}:{kind.__qualname__}", plain))
 
-    def _send_events(self) -> None:
+    def _send_events(self, patience_s: float = 0.0) -> None:
+        """Hand events on; with patience, no more at a time than the supervisor takes."""
         events, self._events = self._events, []
         for at in range(0, len(events), 256):
             self._supervisor.send("events", events=events[at : at + 256])
+            if patience_s and not self._supervisor.finish(patience_s):
+                break
 
     def _beat(self, now: float) -> None:
         self._beat_at = now

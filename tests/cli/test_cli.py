@@ -92,6 +92,16 @@ def test_replay_over_udp_gives_the_same_flows(folder: Path) -> None:
     assert "over real UDP GENEVE" in udp.stdout
 
 
+def test_replay_over_udp_loses_no_event_of_many(folder: Path) -> None:
+    with CaptureWriter(folder / "many.pcap") as capture:
+        for n in range(30_000):
+            address = b"\x0a\0" + (n >> 8).to_bytes(1, "big") + b"\1"
+            capture.write(1 + n / 1e5, build_udp(address, B, 1000 + (n & 255), 80, payload=b"x"))
+    result = run(folder, "replay", "many.pcap", "--udp", "--json")
+    *flows, total = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(flows) == total["flows_opened"] == total["flows_closed"] == 30_000
+
+
 def test_replay_as_json_and_into_an_eve_file(folder: Path) -> None:
     result = run(
         folder, "replay", "some.pcap", "--plugin", "mine.py:NoPort", "--json", "--eve", "eve.json"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,3 +72,26 @@ def test_what_a_dead_process_left_half_said_is_forgotten() -> None:
     assert heard == ["hello"]
     for channel in (here, there, successor):
         channel.close()
+
+
+def test_finish_waits_for_a_slow_listener_but_not_for_one_that_is_gone() -> None:
+    ours, theirs = Channel.pair()
+    for number in range(5000):
+        assert ours.send("event", number=number, text="x" * 1000)
+    heard: list[int] = []
+
+    def listen() -> None:
+        while len(heard) < 5000:
+            time.sleep(0.001)
+            heard.extend(fields["number"] for _, fields in theirs.receive(100))
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    assert ours.finish(5.0)
+    thread.join(20)
+    assert heard == list(range(5000))
+    for number in range(5000):
+        ours.send("event", number=number, text="x" * 1000)
+    assert not ours.finish(0.1)
+    theirs.close()
+    assert not ours.finish(0.1)

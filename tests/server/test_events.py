@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -175,3 +177,32 @@ def test_a_disk_that_is_really_full() -> None:
     with pytest.raises(OSError, match="No space left"):
         sink.write([Alert(message="m", flow=FLOW)])
     sink.close()
+
+
+def test_a_disk_that_fills_up_leaves_no_half_line_and_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "eve.json"
+    sink = EveFile(str(path))
+    sink.write([Statistics(counters={"n": 0})])
+    batch = [Statistics(counters={"n": number}) for number in range(1, 50)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 500, hard))
+    try:
+        for _ in range(3):
+            with pytest.raises(OSError, match="too large"):
+                sink.write(batch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    sink.write(batch)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["stats"]["n"] for line in lines] == list(range(50))
+
+
+def test_what_a_sink_did_not_take_in_time_is_told() -> None:
+    gate = threading.Event()
+    thread = SinkThread(Slow(gate), 10, lambda *a, **k: None)
+    for number in range(12):
+        thread.put(Statistics(counters={"n": number}))
+    thread.put(Statistics(counters={"the": 1}), surely=True)
+    assert thread.stop(0.05) == 11
+    gate.set()
+    assert thread.stop(20) == 0

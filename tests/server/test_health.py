@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import socket
+import time
 from collections.abc import Callable
 
 from .conftest import Running
@@ -48,6 +49,15 @@ def test_many_checks_at_once_and_idle_connections_do_not_starve_them(launch: Lau
     assert not running.logged("supervisor.died")
 
 
+def test_more_idle_connections_than_are_kept_make_room_for_a_check(launch: Launch) -> None:
+    running = launch().ready()
+    idle = [socket.create_connection((running.address, running.health_port), 5) for _ in range(600)]
+    for _ in range(20):
+        assert running.health() == (200, "ready\n")
+    for sock in idle:
+        sock.close()
+
+
 def test_connections_that_say_nothing_make_no_noise(launch: Launch) -> None:
     running = launch().ready()
     before = running.log.read_text()
@@ -59,18 +69,33 @@ def test_connections_that_say_nothing_make_no_noise(launch: Launch) -> None:
 
 def test_tcp_checks_find_the_port_open_only_while_healthy(launch: Launch) -> None:
     running = launch(settings='kind = "tcp"\nstalled_s = 0.4\n')
-
-    def connects() -> bool:
-        try:
-            socket.create_connection((running.address, running.health_port), 5).close()
-        except ConnectionRefusedError:
-            return False
-        return True
-
-    running.until(connects, "open")
+    running.until(lambda: _connects(running), "open")
     running.send(running.packet(7001))
-    running.until(lambda: not connects(), "closed while the worker hangs")
-    running.until(connects, "open again")
+    running.until(lambda: not _connects(running), "closed while the worker hangs")
+    running.until(lambda: _connects(running), "open again")
+
+
+def test_a_port_of_tcp_checks_that_another_took_is_said_once(launch: Launch) -> None:
+    running = launch(settings='kind = "tcp"\nstalled_s = 0.4\n')
+    running.until(lambda: _connects(running), "open")
+    running.send(running.packet(7001))
+    running.until(lambda: running.logged("worker.hung"), "closed while the worker hangs")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((running.address, running.health_port))
+        other.listen()
+        running.until(lambda: running.logged("health.port_failed"), "said")
+        time.sleep(0.5)
+        assert len(running.logged("health.port_failed")) == 1
+    running.until(lambda: _connects(running), "open again")
+
+
+def _connects(running: Running) -> bool:
+    try:
+        socket.create_connection((running.address, running.health_port), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_a_plugin_over_its_error_budget_fails_health_and_keeps_its_policy(launch: Launch) -> None:
