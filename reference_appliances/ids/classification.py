@@ -41,61 +41,33 @@ def read_classes(path: str | Path) -> Classes:
     return found
 
 
-_BUILT_IN: Mapping[int, Mapping[str, str]] = {
-    1: {
-        "attempted-user": "Attempted User Privilege Gain",
-        "unsuccessful-user": "Unsuccessful User Privilege Gain",
-        "successful-user": "Successful User Privilege Gain",
-        "attempted-admin": "Attempted Administrator Privilege Gain",
-        "successful-admin": "Successful Administrator Privilege Gain",
-        "shellcode-detect": "Executable code was detected",
-        "trojan-activity": "A Network Trojan was detected",
-        "web-application-attack": "Web Application Attack",
-        "policy-violation": "Potential Corporate Privacy Violation",
-        "targeted-activity": "Targeted Malicious Activity was Detected",
-        "exploit-kit": "Exploit Kit Activity Detected",
-        "domain-c2": "Domain Observed Used for C2 Detected",
-        "credential-theft": "Successful Credential Theft Detected",
-        "command-and-control": "Malware Command and Control Activity Detected",
-    },
-    2: {
-        "bad-unknown": "Potentially Bad Traffic",
-        "attempted-recon": "Attempted Information Leak",
-        "successful-recon-limited": "Information Leak",
-        "successful-recon-largescale": "Large Scale Information Leak",
-        "attempted-dos": "Attempted Denial of Service",
-        "successful-dos": "Denial of Service",
-        "rpc-portmap-decode": "Decode of an RPC Query",
-        "suspicious-filename-detect": "A suspicious filename was detected",
-        "suspicious-login": "An attempted login using a suspicious username was detected",
-        "system-call-detect": "A system call was detected",
-        "unusual-client-port-connection": "A client was using an unusual port",
-        "denial-of-service": "Detection of a Denial of Service Attack",
-        "non-standard-protocol": "Detection of a non-standard protocol or event",
-        "web-application-activity": "access to a potentially vulnerable web application",
-        "misc-attack": "Misc Attack",
-        "default-login-attempt": "Attempt to login by a default username and password",
-        "external-ip-check": "Device Retrieving External IP Address Detected",
-        "pup-activity": "Possibly Unwanted Program Detected",
-        "social-engineering": "Possible Social Engineering Attempted",
-        "coin-mining": "Crypto Currency Mining Activity Detected",
-    },
-    3: {
-        "not-suspicious": "Not Suspicious Traffic",
-        "unknown": "Unknown Traffic",
-        "string-detect": "A suspicious string was detected",
-        "network-scan": "Detection of a Network Scan",
-        "protocol-command-decode": "Generic Protocol Command Decode",
-        "misc-activity": "Misc activity",
-        "icmp-event": "Generic ICMP event",
-    },
-    4: {
-        "tcp-connection": "A TCP connection was detected",
-    },
+_BUILT_IN: Mapping[int, str] = {
+    1: """
+        attempted-user unsuccessful-user successful-user attempted-admin
+        successful-admin shellcode-detect trojan-activity web-application-attack
+        policy-violation targeted-activity exploit-kit domain-c2 credential-theft
+        command-and-control
+    """,
+    2: """
+        bad-unknown attempted-recon successful-recon-limited successful-recon-largescale
+        attempted-dos successful-dos rpc-portmap-decode suspicious-filename-detect
+        suspicious-login system-call-detect unusual-client-port-connection
+        denial-of-service non-standard-protocol web-application-activity misc-attack
+        default-login-attempt external-ip-check pup-activity social-engineering
+        coin-mining
+    """,
+    3: """
+        not-suspicious unknown string-detect network-scan protocol-command-decode
+        misc-activity icmp-event
+    """,
+    4: """
+        tcp-connection
+    """,
 }
 BUILT_IN: Classes = {
-    name: Class(description, priority)
-    for priority, classes in _BUILT_IN.items()
-    for name, description in classes.items()
+    name: Class(name.replace("-", " ").capitalize(), priority)
+    for priority, names in _BUILT_IN.items()
+    for name in names.split()
 }
-"""The names that public rule sets use."""
+"""The names that public rule sets use, with their usual priorities. What such a set calls them
+stands in the classification.config that comes with it."""

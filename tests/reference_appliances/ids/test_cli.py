@@ -56,7 +56,7 @@ def test_replay_writes_what_readers_of_eve_expect(folder: Path) -> None:
         "signature_id": 1,
         "gid": 1,
         "rev": 2,
-        "category": "A Network Trojan was detected",
+        "category": "Trojan activity",
         "severity": 1,
     }
     assert first["timestamp"] == "2023-11-14T22:13:24.000000+0000"

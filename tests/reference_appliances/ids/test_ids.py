@@ -266,7 +266,7 @@ class TestEvents:
         bench.tcp(CLIENT, SERVER, 80).client_sends(b"x")
         (alert,) = bench.alerts
         assert (alert.message, alert.rule, alert.gid, alert.rev) == ("m", "3", 2, 4)
-        assert (alert.severity, alert.category) == (1, "A Network Trojan was detected")
+        assert (alert.severity, alert.category) == (1, "Trojan activity")
         assert alert.fields == {"a": ["b", "c"]}
 
     def test_alerts_of_one_packet_are_bounded(self, ids_bench: MakeBench) -> None:

@@ -26,7 +26,7 @@ def test_everything_that_a_rule_says_about_itself() -> None:
     assert (rule.action, rule.protocol, rule.both_ways) == ("drop", "tcp", True)
     assert (rule.sid, rule.gid, rule.rev, rule.priority) == (2000001, 3, 7, 5)
     assert rule.message == 'A "bad"; thing'
-    assert rule.category == "A Network Trojan was detected"
+    assert rule.category == "Trojan activity"
     assert rule.metadata == {"a": ["1", "3"], "b": ["2"]}
     assert rule.references == ("url,example.com", "cve,2024-1")
     assert rule.noalert
