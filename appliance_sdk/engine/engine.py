@@ -22,7 +22,7 @@ from appliance_sdk.plugin.cidr import CidrSet
 from appliance_sdk.plugin.events import Anomaly, Event
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.manager import Pipeline, Seat
-from appliance_sdk.wire.packet import ACK, SYN
+from appliance_sdk.wire.packet import ACK, RST, SYN
 
 if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
@@ -222,6 +222,7 @@ class Engine:
                         )
                         length = total - 20 - (offset >> 4 << 2)
                         usual = offset >= 0x50 and length >= 0 and flags & (SYN | ACK) != SYN
+                        usual = usual and not flags & RST
                 if usual and entry is not None:
                     flow, to_server = entry
                     stats = flow.to_server if to_server else flow.to_client

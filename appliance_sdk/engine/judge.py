@@ -14,8 +14,9 @@ from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.manager import Seat
 from appliance_sdk.plugin.packet import Packet
 from appliance_sdk.plugin.verdict import Action, Verdict
+from appliance_sdk.wire.checksum import transport_checksum
 from appliance_sdk.wire.geneve import parse_geneve
-from appliance_sdk.wire.packet import Headers, parse_packet, parse_quoted
+from appliance_sdk.wire.packet import RST, TCP, URG, Headers, parse_packet, parse_quoted
 
 if TYPE_CHECKING:
     from appliance_sdk.engine.engine import Engine
@@ -142,7 +143,7 @@ class Judge:
             if flow.mode == BLOCKED:  # a handler called flow.set()
                 return self._refuse(flow, buffer, start, headers, to_server)
         tcp = flow.tcp
-        if tcp is not None:
+        if tcp is not None and not (headers.flags & RST and _is_damaged(buffer, headers)):
             before = tcp.state
             length = headers.end - headers.payload
             tcp.advance(to_server, headers.flags, headers.seq, headers.ack, length, headers.window)
@@ -173,6 +174,8 @@ class Judge:
             if outcome.action is Action.DONE:
                 engine.detach(flow, seat)
         if flow._on_data and flow.mode != BLOCKED:
+            if packet.headers.flags & URG:
+                packet.clear_urgent()
             judged = engine.streams.judge(flow, packet, engine.now)
             return judged.verdict, judged.seat, judged.drop
         return None, None, ""
@@ -316,6 +319,14 @@ def _key(endpoint_id: int, headers: Headers) -> FlowKey:
         headers.source_port,
         headers.destination_port,
     )
+
+
+def _is_damaged(buffer: Buffer, headers: Headers) -> bool:
+    """A wrong checksum: the receiver ignores the segment, and so must who follows it."""
+    if headers.is_fragment:
+        return False
+    segment = bytes(buffer[headers.transport : headers.end])
+    return transport_checksum(headers.source, headers.destination, TCP, segment) != 0
 
 
 def _is_multicast(address: bytes) -> bool:

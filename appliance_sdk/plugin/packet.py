@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from appliance_sdk.errors import PluginError
-from appliance_sdk.wire.edit import clamp_mss, patch_payload
+from appliance_sdk.wire.edit import clamp_mss, clear_urgent, patch_payload
 from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, Headers, parse_packet
 
 if TYPE_CHECKING:
@@ -162,6 +162,11 @@ class Packet:
         packet = bytearray(self._buffer[self._start : self._end])
         if clamp_mss(packet, parse_packet(packet, 0, len(packet)), mss):
             self._adopt(packet)
+
+    def clear_urgent(self) -> None:
+        """For the engine: receivers differ in whether an urgent byte is part of the stream (RFC
+        6093 §3.1); what a handler has read must be what is read."""
+        clear_urgent(self._writable(), self.headers)
 
     def edited(self) -> bytearray | None:
         """For the engine: the packet as edited, or None if it is as received."""

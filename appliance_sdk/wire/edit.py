@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance_sdk.wire.checksum import checksum, update_checksum
-from appliance_sdk.wire.packet import ICMP, ICMPV6, SYN, TCP, UDP, Headers
+from appliance_sdk.wire.packet import ICMP, ICMPV6, SYN, TCP, UDP, URG, Headers
 
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}
 _END_OF_OPTIONS, _NOP, _MSS = 0, 1, 2
@@ -41,6 +41,15 @@ def clamp_mss(packet: bytearray, headers: Headers, mss: int) -> bool:
             return True
         at += packet[at + 1]
     return False
+
+
+def clear_urgent(packet: bytearray, headers: Headers) -> None:
+    """Make urgent data ordinary: the URG flag and the urgent pointer of a TCP segment become 0."""
+    flags = packet[headers.transport + 13] & ~URG
+    _replace(
+        packet, headers, headers.transport + 12, bytes((packet[headers.transport + 12], flags))
+    )
+    _replace(packet, headers, headers.transport + 18, b"\0\0")
 
 
 def _replace(packet: bytearray, headers: Headers, at: int, new: bytes) -> None:

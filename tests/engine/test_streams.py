@@ -18,7 +18,8 @@ from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
 from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.testing import Bench
 from appliance_sdk.wire.build import build_tcp
-from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, parse_packet
+from appliance_sdk.wire.checksum import transport_checksum
+from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, URG, parse_packet
 
 A, B = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
 ISN, PEER_ISN = 0xFFFFFFF0, 500
@@ -392,3 +393,34 @@ def test_a_reset_and_a_syn_that_the_server_ignores_do_not_start_the_stream_again
     if again:
         bench.send(client(901, 501, RST | ACK))
     assert bench.send(client(1004, 501, payload=b"ev")) == []
+
+
+def test_an_urgent_byte_is_made_an_ordinary_one() -> None:
+    bench = Bench(Scans)
+    Client(bench)
+    packet = bytearray(
+        build_tcp(A, B, 4000, 80, seq=ISN + 1, ack=PEER_ISN + 1, flags=ACK | URG, payload=b"evXil")
+    )
+    packet[38:40] = (3).to_bytes(2, "big")  # the X: Linux would take it out of the stream
+    packet[36:38] = b"\0\0"
+    packet[36:38] = transport_checksum(A, B, 6, bytes(packet[20:])).to_bytes(2, "big")
+    (sent,) = bench.send(bytes(packet))
+    headers = parse_packet(sent, 0, len(sent))
+    assert not headers.flags & URG
+    assert sent[38:40] == b"\0\0"
+    assert transport_checksum(A, B, 6, sent[20:]) == 0
+    assert sent[headers.payload :] == b"evXil"
+    assert Scans.shown == [(b"evXil", 0, 0)]
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_reset_with_a_wrong_checksum_resets_nothing(damaged: bool) -> None:
+    bench = Bench(Scans)
+    client = Client(bench)
+    client.sends(0, b"ev")
+    reset = bytearray(build_tcp(A, B, 4000, 80, seq=ISN + 3, flags=RST))
+    reset[36] ^= damaged
+    assert bench.send(bytes(reset)) == [bytes(reset)]
+    bench.advance(5)
+    assert bool(bench.flows) is damaged
+    assert (client.sends(2, b"il") is None) is damaged
