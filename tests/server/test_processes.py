@@ -124,9 +124,16 @@ def test_nothing_outlives_a_killed_parent(launch: Launch) -> None:
     running.process.kill()
     running.process.wait(10)
     running.until(lambda: not any(alive(pid) for pid in children), "children gone")
-    again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    again.bind((running.address, 6081))
-    again.close()
+    running.until(lambda: _can_bind(running.address), "the port is free")  # threads die later
+
+
+def _can_bind(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 6081))
+        except OSError:
+            return False
+    return True
 
 
 def reloading(running: Running, text: str) -> int:
