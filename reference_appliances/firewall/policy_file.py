@@ -21,6 +21,7 @@ from reference_appliances.firewall.ruleset import (
     RuleAction,
     Ruleset,
     describe_ports,
+    is_number,
     protocol_name,
 )
 from reference_appliances.firewall.shadow import warnings_about
@@ -189,7 +190,7 @@ class _Reader:
             low, high = int(match[1]), int(match[2])
             if low > high:
                 raise self._error("port range reversed", where, f'did you mean "{high}-{low}"?')
-        elif isinstance(item, int) or item.isdigit():
+        elif isinstance(item, int) or is_number(item):
             low = high = int(item)
         else:
             hint = 'a number, a range such as "8000-8080", or the name of a port set'
@@ -208,7 +209,7 @@ class _Reader:
                 return None
             if isinstance(item, str) and item in PROTOCOL_NUMBERS:
                 found[PROTOCOL_NUMBERS[item]] = None
-            elif isinstance(item, int) or item.isdigit():
+            elif isinstance(item, int) or is_number(item):
                 if not 0 <= int(item) <= 255:
                     raise self._error(f"`{item}` is no protocol", where, "0 to 255")
                 found[int(item)] = None
@@ -225,7 +226,7 @@ class _Reader:
 
     def _check_limit(self, limit: Limit) -> None:
         for field in ("new_flows_per_second", "burst"):
-            if getattr(limit, field) < 0:
+            if not getattr(limit, field) >= 0:  # so that nan is caught, too
                 raise self._error("cannot be negative", f"limit.{field}", "0 = no limit")
         if limit.sources < 1:
             raise self._error("must be at least 1", "limit.sources", "")

@@ -14,11 +14,12 @@ from reference_appliances.firewall.ruleset import (
     PROTOCOL_NUMBERS,
     TCP,
     WITH_PORTS,
+    is_number,
     protocol_name,
 )
 
 _FLOW = re.compile(r"\s*(\S+)\s+(\S+)\s*->\s*(\S+)\s*\Z")
-_BRACKETS = re.compile(r"\[([^\]]+)\](?::(\d+))?\Z")
+_BRACKETS = re.compile(r"\[([^\]]+)\](?::(\d{1,9}))?\Z")
 _EXAMPLE = "such as 'tcp 10.0.0.5:4000 -> 192.0.2.4:443' or 'icmp 10.0.0.5 -> 192.0.2.4'"
 
 
@@ -71,7 +72,7 @@ def judge_probe(matcher: Matcher, probe: Probe, *, midstream: bool = False) -> J
 def _protocol(text: str) -> int:
     if text in PROTOCOL_NUMBERS:
         return PROTOCOL_NUMBERS[text]
-    if text.isdigit() and int(text) <= 255:
+    if is_number(text) and int(text) <= 255:
         return int(text)
     raise ConfigError(f"unknown protocol `{text}`", hint=near_miss(text, list(PROTOCOL_NUMBERS)))
 
@@ -83,7 +84,7 @@ def _end(text: str) -> tuple[bytes, int]:
         address, port = match[1], int(match[2] or 0)
     elif text.count(":") == 1:
         address, _, digits = text.partition(":")
-        if not digits.isdigit():
+        if not is_number(digits):
             raise ConfigError(f"`{text}`: `{digits}` is no port", hint="1 to 65535")
         port = int(digits)
     if port > 65535:

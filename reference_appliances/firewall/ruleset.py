@@ -66,6 +66,11 @@ class Ruleset(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+def is_number(text: str) -> bool:
+    """Whether `int` takes this text, as far as ports and protocols go: "²" is a digit, too."""
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
 def protocol_number(name: str) -> int:
     """The number of a protocol as a `Flow` names it: "tcp", "udp", … or digits."""
     return PROTOCOL_NUMBERS[name] if name in PROTOCOL_NUMBERS else int(name)

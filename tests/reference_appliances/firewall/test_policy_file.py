@@ -89,6 +89,9 @@ def test_protocol_numbers_and_any() -> None:
         (RULE + 'prot = "tcp"', 'rule["web"].prot', "unknown key", "did you mean `protocol`?"),
         ("mid = 1", "mid", "unknown key", "did you mean `midstream`?"),
         (RULE + "protocol = 'tpc'", 'rule["web"].protocol', "unknown protocol", "`tcp`"),
+        (RULE + 'protocol = "tcp"\nport = "²"', 'rule["web"].port', "`²` is no port", "a number"),
+        (RULE + "protocol = '²'", 'rule["web"].protocol', "unknown protocol", ""),
+        ("[limit]\nburst = nan", "limit.burst", "cannot be negative", "no limit"),
         (RULE + "protocol = 300", 'rule["web"].protocol', "no protocol", "0 to 255"),
         (
             RULE + 'source = "10.0.0.1/8"',

@@ -32,6 +32,8 @@ def test_read_and_shown(text: str, shown: str) -> None:
         ("tcp 10.0.0.5 192.0.2.4", "no flow"),
         ("tpc 10.0.0.5:1 -> 192.0.2.4:2", r"unknown protocol `tpc` \(did you mean `tcp`"),
         ("256 10.0.0.5 -> 192.0.2.4", "unknown protocol"),
+        ("² 10.0.0.5 -> 192.0.2.4", "unknown protocol"),
+        ("tcp 10.0.0.5:² -> 192.0.2.4:443", "`²` is no port"),
         ("tcp 10.0.0.5:1 -> 192.0.2.4", "to which port"),
         ("tcp 10.0.0.5:x -> 192.0.2.4:1", "`x` is no port"),
         ("tcp 10.0.0.5:1 -> 192.0.2.4:70000", "`70000` is no port"),
