@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import dpkt
 
 from appliance_sdk.errors import ConfigError, MalformedPacket
-from appliance_sdk.wire.pcapng import SECTION_HEADER, read_pcapng
+from appliance_sdk.wire.pcapng import SECTION_HEADER, Readable, read_pcapng
 
 NULL, ETHERNET, RAW, LOOP, SLL, IPV4, IPV6, SLL2 = 0, 1, 101, 108, 113, 228, 229, 276
 """Link types (tcpdump.org/linktypes.html)."""
@@ -43,10 +43,12 @@ def read_capture(path: str | Path) -> Iterator[Frame]:
     except OSError as error:
         raise ConfigError(str(error.strerror or error).lower(), path=str(path)) from None
     with file:
-        magic = file.read(4)
-        file.seek(0)
         try:
-            frames = _read_pcapng(file) if magic == SECTION_HEADER else _open_pcap(file)
+            magic = file.read(4)
+            again = _Again(magic, file)
+            frames = _read_pcapng(again) if magic == SECTION_HEADER else _open_pcap(again)
+        except OSError as error:
+            raise ConfigError(str(error.strerror).lower(), path=str(path)) from None
         except Exception:  # dpkt raises what it likes
             raise ConfigError("is not a capture", path=str(path), hint=_HINT) from None
         count = 0
@@ -62,10 +64,24 @@ def read_capture(path: str | Path) -> Iterator[Frame]:
             yield frame
 
 
+class _Again:
+    """A file of which the first bytes were read already: a pipe cannot go back."""
+
+    def __init__(self, start: bytes, file: BinaryIO) -> None:
+        self._start = start
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if not self._start:
+            return self._file.read(size)
+        start, self._start = self._start[:size], self._start[size:]
+        return start + self._file.read(size - len(start))
+
+
 class _Whole:
     """A file for dpkt, which takes what is left of a cut-off packet for the whole packet."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
         self.at_end = False
 
@@ -79,7 +95,7 @@ class _Whole:
         return data
 
 
-def _open_pcap(file: BinaryIO) -> Iterator[Frame]:
+def _open_pcap(file: Readable) -> Iterator[Frame]:
     whole = _Whole(file)
     return _read_pcap(dpkt.pcap.Reader(whole), whole)
 
@@ -92,7 +108,7 @@ def _read_pcap(reader: dpkt.pcap.Reader, whole: _Whole) -> Iterator[Frame]:
         yield Frame(float(timestamp), linktype, data)
 
 
-def _read_pcapng(file: BinaryIO) -> Iterator[Frame]:
+def _read_pcapng(file: Readable) -> Iterator[Frame]:
     for block in read_pcapng(file):
         yield Frame(*block)
 

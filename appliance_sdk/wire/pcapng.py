@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
 _INTERFACE, _SIMPLE, _ENHANCED = 1, 3, 6
 _OLD_PACKET = 2
 _MAX_BLOCK = 16 * 1024 * 1024
 _IF_TSRESOL, _IF_TSOFFSET = 9, 14
+
+
+class Readable(Protocol):
+    """What a capture is read from: a file, or one that cannot seek."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes; fewer at the end only."""
 
 
 class Block(NamedTuple):
@@ -31,7 +38,7 @@ class _Interface(NamedTuple):
     offset_s: int
 
 
-def read_pcapng(file: BinaryIO) -> Iterator[Block]:
+def read_pcapng(file: Readable) -> Iterator[Block]:
     """Every captured frame, in file order. Raises ValueError where the file breaks the format.
 
     Source: draft-ietf-opsawg-pcapng §3 and §4.
