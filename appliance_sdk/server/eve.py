@@ -27,6 +27,7 @@ from appliance_sdk.plugin.events import (
 from appliance_sdk.plugin.sink import Sink
 
 _BASE_FIELDS = frozenset(("timestamp", "plugin", "flow", "packet_number"))
+_LATEST = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC).timestamp()
 _IPV6_PROTOCOLS = {"icmpv6": "IPv6-ICMP"}
 
 
@@ -56,8 +57,12 @@ def eve_record(event: Event) -> dict[str, Any]:
 
 
 def eve_time(timestamp: float) -> str:
-    """ISO 8601 with microseconds and zone, as Suricata writes it."""
-    moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
+    """ISO 8601 with microseconds and zone, as Suricata writes it.
+
+    A capture may say any time; beyond what a date can be it is the first or the last of them.
+    """
+    within = min(max(timestamp, 0.0), _LATEST)
+    moment = datetime.datetime.fromtimestamp(within, datetime.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f+0000")
 
 

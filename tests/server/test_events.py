@@ -101,6 +101,13 @@ def test_a_signature_says_which_one_it_is_and_a_replay_which_packet_it_was() -> 
     assert "pcap_cnt" not in plain
 
 
+@pytest.mark.parametrize("timestamp", [-1e18, 1e13, 1e18])
+def test_a_time_that_is_no_date_is_the_nearest_that_is(timestamp: float) -> None:
+    year = "1970" if timestamp < 0 else "9999"
+    record = eve_record(Alert(message="m", flow=FLOW, timestamp=timestamp))
+    assert record["timestamp"].startswith(year)
+
+
 def test_only_the_wanted_types_are_written(tmp_path: Path) -> None:
     path = tmp_path / "eve.json"
     sink = EveFile(str(path), ["alert"])
