@@ -24,6 +24,9 @@ def check(appliance: type[Plugin] | None, config: Path) -> None:
     """
     settings = load_config(config)
     enabled = settings.enabled(appliance)
+    sinks = settings.sinks(appliance)
+    for sink in sinks:
+        sink.decoded()
     pipeline = settings.pipeline(enabled)
     loads = run_loads(load_jobs(settings, enabled))
     click.echo(f"{config}: fine")
@@ -40,6 +43,8 @@ def check(appliance: type[Plugin] | None, config: Path) -> None:
         click.echo(f"  plugin {number}  {entry.name}{loaded}")
     if not enabled:
         click.echo("  no plugin is enabled: everything is forwarded")
+    for sink in sinks:
+        click.echo(f"  sink      {sink.name}")
     for name, zone in pipeline.zones.items():
         endpoints = [e for e, z in pipeline.endpoints.items() if z is zone]
         count = f"{len(endpoints)} endpoint{'' if len(endpoints) == 1 else 's'}"

@@ -54,7 +54,7 @@ def open_listeners(
     appliance on the same address is refused, which is what one worker wants. Addresses that the
     machine gets later are not listened on. Raises ConfigError, with nothing left open.
     """
-    wanted = _expand(addresses)
+    wanted = expand_addresses(addresses)
     listeners: list[socket.socket] = []
     try:
         for address, given in wanted:
@@ -95,8 +95,11 @@ def never_fragment(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
 
 
-def _expand(addresses: Sequence[str]) -> list[tuple[str, bool]]:
-    """Each address once, and whether it was named (or came from the wildcard)."""
+def expand_addresses(addresses: Sequence[str]) -> list[tuple[str, bool]]:
+    """Each address once, and whether it was named (or came from the wildcard).
+
+    Raises ConfigError for what is no IPv4 address.
+    """
     wanted: dict[str, bool] = {}
     for text in addresses:
         try:

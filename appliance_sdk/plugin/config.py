@@ -44,7 +44,11 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError("is a directory, not a file", path=str(path)) from None
     except PermissionError:
         raise ConfigError("may not be read", path=str(path), hint="check its mode") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", path=str(path)) from None
+    except RecursionError:
+        raise ConfigError("is not TOML: nested too deeply", path=str(path)) from None
+    except ValueError as error:  # tomllib's, but also those of decoding and of endless numbers
         raise ConfigError(f"is not TOML: {error}", path=str(path)) from None
 
 

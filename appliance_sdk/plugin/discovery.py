@@ -28,12 +28,31 @@ class Available(NamedTuple):
 
 
 def available_plugins() -> list[Available]:
-    """Every installed plugin, sorted by name; importing none."""
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    """Every installed plugin, sorted by name; importing none.
+
+    Raises ConfigError if the list of a package is damaged.
+    """
+    try:
+        found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    except Exception as error:  # one damaged package is enough, whatever it contains
+        message = f"what is installed cannot be listed: {type(error).__name__}: {error}"
+        hint = f"reinstall or remove {_damaged()}"
+        raise ConfigError(message, hint=hint) from error
     return sorted(
         Available(e.name, e.value, e.dist.name if e.dist else "", e.dist.version if e.dist else "")
         for e in found
     )
+
+
+def _damaged() -> str:
+    """The packages whose entry points cannot be read."""
+    names = []
+    for distribution in importlib.metadata.distributions():
+        try:
+            list(distribution.entry_points)
+        except Exception:  # as above
+            names.append(distribution.name or "a package without a name")
+    return ", ".join(names) or "the package last installed"
 
 
 def find_plugin(name: str) -> Any:

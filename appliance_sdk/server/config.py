@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from appliance_sdk.dataplane.addresses import expand_addresses
 from appliance_sdk.engine import EngineSettings
 from appliance_sdk.errors import ApplianceError, ConfigError
 from appliance_sdk.plugin.base import Plugin
@@ -16,6 +18,9 @@ from appliance_sdk.plugin.discovery import find_plugin
 from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings
 from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.wire.geneve import PORT
+
+_MOST = 2**31 - 1
+"""Of whole numbers: what setsockopt(2) takes."""
 
 
 class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,6 +182,8 @@ def is_sink(plugin: Any) -> bool:
 
 
 def _check(config: ApplianceConfig) -> None:
+    for key in ("listen", "health", "events", "drain", "engine"):
+        _check_numbers(getattr(config, key), key, config.path)
     problems: list[tuple[bool, str, str, str]] = [
         (config.workers != 1, "workers", f"{config.workers} workers", "this version runs one"),
         (not config.listen.addresses, "listen.addresses", "is empty", 'try ["0.0.0.0"]'),
@@ -184,6 +191,9 @@ def _check(config: ApplianceConfig) -> None:
         (not 0 < config.health.port < 65536, "health.port", "is no port", "such as 8080"),
         (not 1 <= config.listen.batch <= 1024, "listen.batch", "is not in 1 to 1024", ""),
         (config.engine.max_flows < 1, "engine.max_flows", "must be at least 1", ""),
+        (config.engine.recheck_batch < 1, "engine.recheck_batch", "must be at least 1", ""),
+        (config.engine.expiry_batch < 1, "engine.expiry_batch", "must be at least 1", ""),
+        (config.events.queue < 1, "events.queue", "must be at least 1", ""),
         (config.health.stalled_s <= 0, "health.stalled_s", "must be more than 0", ""),
         (
             config.health.port == PORT,
@@ -195,6 +205,28 @@ def _check(config: ApplianceConfig) -> None:
     for wrong, key, message, hint in problems:
         if wrong:
             raise ConfigError(message, path=config.path, key=key, hint=hint)
+    try:
+        expand_addresses(config.listen.addresses)
+    except ConfigError as error:
+        raise ConfigError(error.message, path=config.path, key=error.key, hint=error.hint) from None
+    try:
+        ipaddress.IPv4Address(config.health.address)
+    except ValueError:
+        message, hint = f"{config.health.address!r} is not an IPv4 address", "such as 0.0.0.0"
+        raise ConfigError(message, path=config.path, key="health.address", hint=hint) from None
+
+
+def _check_numbers(table: msgspec.Struct, key: str, path: str) -> None:
+    """No time, size or count of ours is negative, beyond what a socket takes, or no number."""
+    for name in table.__struct_fields__:
+        value = getattr(table, name)
+        where = f"{key}.{name}"
+        if isinstance(value, msgspec.Struct):
+            _check_numbers(value, where, path)
+        elif isinstance(value, int | float) and not value >= 0:  # so that nan is caught, too
+            raise ConfigError("must not be negative", path=path, key=where)
+        elif isinstance(value, int) and value > _MOST:
+            raise ConfigError(f"must be at most {_MOST:,}", path=path, key=where)
 
 
 def _short(name: str, plugin: Any) -> str:
