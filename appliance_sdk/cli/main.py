@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +39,31 @@ _SHIPPED = {
 EXIT_USAGE = 2
 
 
+EXIT_READER_GONE = 141
+"""As of a program that SIGPIPE ended. Not 0: "all allowed" was perhaps never said."""
+
+
+class _CannotPrint(ApplianceError):
+    """Standard output takes no more; click itself would call a reader that is gone "no" (1)."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.reader_gone = error.errno == errno.EPIPE
+
+
 class LazyGroup(click.Group):
     """Lists commands by their one line and imports only the one that is called."""
 
     lazy: dict[str, tuple[str, str]]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """click's hook."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.ENOSPC) and error.filename is None:
+                raise _CannotPrint(error) from error
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """click's hook."""
@@ -92,12 +115,16 @@ def command_line(appliance: type[Plugin] | None = None, arguments: list[str] | N
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except _CannotPrint as error:
+        # What could not be printed would be tried again at the very end, with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.reader_gone:
+            sys.exit(EXIT_READER_GONE)
+        click.echo(f"{name}: the output cannot be written: {error}", err=True)
+        sys.exit(EXIT_USAGE)
     except (ConfigError, PluginError, ApplianceError) as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(EXIT_USAGE)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
     sys.exit(0)
 
 

@@ -17,7 +17,7 @@ A, B = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
 
 PLUGINS = """
 import re
-from appliance_sdk import Appliance, Plugin, PluginConfig, Verdict
+from appliance_sdk import Appliance, Plugin, PluginConfig, Sink, Verdict
 
 class Config(PluginConfig, frozen=True):
     port: int = 23
@@ -42,6 +42,11 @@ class More(Plugin):
 
 class NotOne:
     pass
+
+class Out(Sink):
+    config: Config
+    def write(self, events):
+        pass
 
 class Own(Appliance):
     '''An appliance of its own.'''
@@ -179,6 +184,31 @@ MISTAKES = [
     ('origins = ["::/0"]\nenable = ["mine.py:NotOne"]', "is no subclass of"),
     ('origins = ["::/0"]\nenable = ["mine.py:Nothing"]', "a.toml: enable: no `Nothing` in mine.py"),
     ('origins = ["::/0"]\nenable = ["none.py:X"]', "a.toml: enable: none.py: no such file"),
+    ("a = " + "[" * 5000, "a.toml: is not TOML: nested too deeply"),
+    ("workers = " + "9" * 5000, "a.toml: is not TOML: Exceeds the limit"),
+    ('origins = ["::/0"]\n[health]\nstalled_s = nan', "a.toml: health.stalled_s: must not be"),
+    ('origins = ["::/0"]\n[drain]\ndeadline_s = -1', "a.toml: drain.deadline_s: must not be neg"),
+    ('origins = ["::/0"]\n[events]\nqueue = 0', "a.toml: events.queue: must be at least 1"),
+    (
+        f'origins = ["::/0"]\n[listen]\nreceive_buffer_bytes = {2**40}',
+        "a.toml: listen.receive_buffer_bytes: must be at most 2,147,483,647",
+    ),
+    (
+        'origins = ["::/0"]\n[engine.stream]\npending_bytes = -1',
+        "a.toml: engine.stream.pending_bytes: must not be negative",
+    ),
+    (
+        'origins = ["::/0"]\n[listen]\naddresses = ["banana"]',
+        "a.toml: listen.addresses: 'banana' is not an IP address",
+    ),
+    (
+        'origins = ["::/0"]\n[health]\naddress = "::"',
+        "a.toml: health.address: '::' is not an IPv4 address (such as 0.0.0.0)",
+    ),
+    (
+        'origins = ["::/0"]\nenable = ["mine.py:Out"]\n[plugins.out]\nport = "1"',
+        "a.toml: plugins.out.port: expected `int`, got `str`",
+    ),
 ]
 
 
@@ -197,6 +227,8 @@ def test_a_mistake_is_one_line_with_file_key_and_hint(
 def test_a_missing_file_and_something_that_is_no_capture(folder: Path) -> None:
     result = run(folder, "check", "none.toml")
     assert (result.returncode, result.stderr) == (2, "appliance: none.toml: no such file\n")
+    result = run(folder, "check", "mine.py/x.toml")
+    assert result.stderr == "appliance: mine.py/x.toml: cannot be read: Not a directory\n"
     result = run(folder, "replay", "mine.py")
     assert result.returncode == 2
     assert "mine.py: is not a capture" in result.stderr
@@ -208,12 +240,53 @@ def test_a_missing_file_and_something_that_is_no_capture(folder: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """A command line with `appliance` in it."""
+    program = f"{sys.executable} -c 'from appliance_sdk.cli import main; main()'"
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; appliance() {{ {program} "$@"; }}; {command}'],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_capture_may_come_through_a_pipe(folder: Path) -> None:
+    result = shell(folder, "cat some.pcap | appliance replay --summary /dev/stdin")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("4 packets read = ")
+
+
+def test_a_reader_that_is_gone_and_a_full_disk_are_no_traceback(folder: Path) -> None:
+    result = shell(folder, "appliance replay --json some.pcap | true")
+    assert (result.returncode, result.stderr) == (141, "")
+    result = shell(folder, "appliance replay some.pcap > /dev/full")
+    assert result.returncode == 2
+    assert result.stderr == ("appliance: the output cannot be written: No space left on device\n")
+
+
+def test_a_damaged_package_is_named(folder: Path) -> None:
+    info = folder / "broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[appliance_sdk.plugins.v1]\nhalf\n")
+    result = run(folder, "plugins", "list")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith("(reinstall or remove broken)\n")
+
+
 def test_check_says_what_would_run(folder: Path) -> None:
-    (folder / "a.toml").write_text('origins = ["10.0.0.0/8"]\nenable = ["mine.py:NoPort"]')
+    (folder / "a.toml").write_text(
+        'origins = ["10.0.0.0/8"]\nenable = ["mine.py:NoPort", "mine.py:Out"]'
+    )
     result = run(folder, "check", "a.toml")
     assert result.returncode == 0, result.stderr
     assert "a.toml: fine" in result.stdout
     assert "no-port" in result.stdout
+    assert "sink      out" in result.stdout
 
 
 def test_no_command_imports_what_is_not_enabled(folder: Path) -> None:
