@@ -22,4 +22,4 @@ class Sink(Configurable):
         raise NotImplementedError(f"{type(self).__name__}.write")
 
     def close(self) -> None:
-        """The appliance stops: flush and release what is held."""
+        """The appliance stops: flush and release what is held. What it raises is logged."""

@@ -71,7 +71,10 @@ class SinkThread:
             else:
                 with self._condition:
                     self._condition.wait_for(lambda: self._stopping, _RETRY_S)
-        self._sink.close()
+        try:
+            self._sink.close()
+        except Exception as error:  # a full disk, or a vendor's sink
+            self._log("sink.failed", sink=self._name, error=error)
 
     def _write(self, batch: list[Event]) -> bool:
         """Whether the batch is done with. One that a sink cannot digest is not offered again."""

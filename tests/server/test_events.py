@@ -213,3 +213,19 @@ def test_what_a_sink_did_not_take_in_time_is_told() -> None:
     assert thread.stop(0.05) == 11
     gate.set()
     assert thread.stop(20) == 0
+
+
+class Stuck(Slow):
+    def close(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_sink_that_cannot_close_is_said() -> None:
+    logged: list[tuple[str, object]] = []
+    gate = threading.Event()
+    gate.set()
+    thread = SinkThread(Stuck(gate), 10, lambda name, **fields: logged.append((name, fields)))
+    thread.stop(20)
+    ((name, fields),) = logged
+    assert name == "sink.failed"
+    assert "No space left" in str(fields)
