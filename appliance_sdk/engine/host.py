@@ -59,6 +59,12 @@ class Host:
         else:
             self._engine.degraded[name] = reason
 
+    def log_for(self, plugin: Plugin, message: str, fields: dict[str, Any]) -> None:
+        """Log what a plugin says, under its name and zone."""
+        seat = self._seats[id(plugin)]
+        more = {"fields": fields} if fields else {}
+        self.log("plugin.said", plugin=seat.name, zone=seat.zone, message=message, **more)
+
     def alert(self, flow: Flow, message: str, rule: str, severity: int, fields: Any) -> None:
         """Report an alert on a flow."""
         to_server = flow.packet.to_server if flow.packet is not None else True

@@ -25,6 +25,7 @@ class PluginHost(Protocol):
     def emit_event(self, plugin: Plugin, event: Event, flow: Flow | None) -> None: ...
     def count(self, plugin: Plugin, metric: str, n: int) -> None: ...
     def degrade(self, plugin: Plugin, reason: str | None) -> None: ...
+    def log_for(self, plugin: Plugin, message: str, fields: dict[str, Any]) -> None: ...
 
 
 class Plugin(Configurable):
@@ -98,6 +99,13 @@ class Plugin(Configurable):
     def degraded(self, reason: str | None) -> None:
         """Tell health that this plugin cannot do its work; None when it can again."""
         self._engine.degrade(self, reason)
+
+    def log(self, message: str, **fields: Any) -> None:
+        """Tell the operator, in the appliance's own log, on standard error.
+
+        Not for each flow, that is what events are for: packets wait while a line is written.
+        """
+        self._engine.log_for(self, message, fields)
 
     @property
     def _engine(self) -> PluginHost:

@@ -34,6 +34,7 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "plugin.error": "A hook raised or returned nonsense; logged once a kind, counted always.",
         "plugin.tripped": "A plugin made too many errors, with what that means.",
         "plugin.load_failed": "`loaded()` refused what `load()` returned.",
+        "plugin.said": "What a plugin tells by `Plugin.log`, with its name and zone.",
         "sink.failed": "A sink cannot write; logged once until it can again.",
         "sink.gave_up": "The appliance ends with events that a sink did not take.",
         "sink.recovered": "A sink that failed writes again, with how many events were lost.",

@@ -414,3 +414,23 @@ def test_a_reply_that_fits_into_no_packet_is_a_mistake_of_the_plugin(protocol: s
     assert not peers.client_sends(b"x")
     assert bench.engine.guard.errors == {"tells": 1}
     assert bench.injected == []
+
+
+def test_what_a_plugin_tells_the_operator(caplog: pytest.LogCaptureFixture) -> None:
+    class Tells(Plugin):
+        def start(self) -> None:
+            self.log("the feed is new", plugin="x", name="y", event="z", error=1)
+
+    caplog.set_level("WARNING", logger="appliance_sdk.bench")
+    bench = Bench(Tells)
+    (record,) = caplog.records
+    assert record.args == (
+        "plugin.said",
+        {
+            "plugin": "tells",
+            "zone": "default",
+            "message": "the feed is new",
+            "fields": {"plugin": "x", "name": "y", "event": "z", "error": 1},
+        },
+    )
+    assert not bench.engine.guard.errors
