@@ -74,7 +74,7 @@ class SinkThread:
         try:
             self._sink.close()
         except Exception as error:  # a full disk, or a vendor's sink
-            self._log("sink.failed", sink=self._name, error=error)
+            self._log("sink.failed", sink=self.name, error=error)
 
     def _write(self, batch: list[Event]) -> bool:
         """Whether the batch is done with. One that a sink cannot digest is not offered again."""
