@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 from collections.abc import Callable
@@ -196,6 +197,10 @@ def open_health_socket(health: Health) -> socket.socket | None:
         raise ConfigError(f"{where} is not permitted", key="health.port", hint=hint) from None
     except OSError as error:
         sock.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            message = f"{health.address} is not an address of this machine"
+            hint = "the machine's addresses: ip -4 -brief address"
+            raise ConfigError(message, key="health.address", hint=hint) from None
         hint = f"who has it: ss -ltnp 'sport = :{health.port}'; or set another [health] port"
         raise ConfigError(f"{where}: {error.strerror}", key="health.port", hint=hint) from None
     if health.kind == "tcp":

@@ -7,6 +7,12 @@ import socket
 import time
 from collections.abc import Callable
 
+import pytest
+
+from appliance_sdk import ConfigError
+from appliance_sdk.server.config import Health
+from appliance_sdk.server.health import open_health_socket
+
 from .conftest import Running
 
 Launch = Callable[..., Running]
@@ -106,3 +112,9 @@ def test_a_plugin_over_its_error_budget_fails_health_and_keeps_its_policy(launch
     assert running.details()["reasons"] == ["plugin blocker: too many errors"]
     assert running.passes(80)
     assert not running.passes(7002, source_port=9999, wait_s=0.1)
+
+
+def test_an_address_of_another_machine_is_not_a_port_in_use() -> None:
+    with pytest.raises(ConfigError, match="is not an address of this machine") as caught:
+        open_health_socket(Health(address="203.0.113.5", port=8080))
+    assert caught.value.key == "health.address"
