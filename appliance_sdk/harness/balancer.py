@@ -96,7 +96,10 @@ class GatewayLoadBalancer:
         if zone not in self.nodes:
             known = ", ".join(self.nodes)
             raise HarnessError(f"{endpoint}: no zone {zone!r}; zones: {known}")
-        number = parse_endpoint(endpoint)
+        try:
+            number = parse_endpoint(endpoint)
+        except ValueError as error:
+            raise HarnessError(str(error)) from None
         if number in self._names:
             raise HarnessError(f"{endpoint} is attached already")
         self._endpoints[endpoint] = zone, number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from appliance_sdk.errors import ApplianceError, ConfigError
+from appliance_sdk.errors import ConfigError
 from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL, Network, parse_network
 from appliance_sdk.harness.topology import AlbService, HostPart, Topology, VpcPart
 from appliance_sdk.harness.vpc import Vpc, edge_steps, subnet_steps
@@ -81,7 +81,7 @@ def _vpc(topology: Topology, name: str, vpc: VpcPart) -> None:
         if place.id:
             try:
                 parse_endpoint(place.id)
-            except ApplianceError as error:
+            except ValueError as error:
                 raise ConfigError(str(error), key=f"{where}.id") from None
     _tables(key, vpc, ranges)
 

@@ -61,14 +61,15 @@ def decode_config(data: Any, type_: type[T], *, path: str | Path = "", key: str 
     try:
         return msgspec.convert(data, type_, strict=True)
     except msgspec.ValidationError as error:
-        message, where = _split(str(error))
+        message, place = _split(str(error))
+        where = _named(data, type_, place)
         hint = ""
         full = ".".join(part for part in (key, where) if part)
         unknown = re.search(r"unknown field `([^`]+)`", message)
         missing = re.search(r"missing required field `([^`]+)`", message)
         if unknown:
             name = unknown[1]
-            hint = near_miss(name, _fields(type_, where))
+            hint = near_miss(name, _fields(type_, place))
             raise ConfigError(
                 f"unknown key `{name}`", path=str(path), key=f"{full}.{name}".strip("."), hint=hint
             ) from None
@@ -77,7 +78,7 @@ def decode_config(data: Any, type_: type[T], *, path: str | Path = "", key: str 
             raise ConfigError("is missing", path=str(path), key=key_path) from None
         choice = re.fullmatch(r"invalid enum value '(.*)'", message)
         if choice:
-            hint = near_miss(choice[1], list(get_args(_unwrap(_type_at(type_, where)))))
+            hint = near_miss(choice[1], list(get_args(_unwrap(_type_at(type_, place)))))
         elif message == "expected `array`, got `str`":
             hint = "put it into brackets"
         raise ConfigError(message, path=str(path), key=full, hint=hint) from None
@@ -99,6 +100,25 @@ def _split(text: str) -> tuple[str, str]:
     message, _, where = text.partition(" - at `")
     message = message[:1].lower() + message[1:].replace("Object", "It")
     return message.replace("object contains", "has"), where.rstrip("`").removeprefix("$").strip(".")
+
+
+def _named(data: Any, type_: Any, where: str) -> str:
+    """The path with the keys of dicts, for which msgspec says `[...]`: the first that is wrong."""
+    before, mark, _ = where.partition("[...]")
+    if not mark:
+        return where
+    for part in re.findall(r"\[\d+\]|[^.\[\]]+", before):
+        data = data[int(part[1:-1])] if part.startswith("[") else data.get(part)
+    kind = _type_at(type_, where[: len(before) + len(mark)])
+    for name, value in data.items() if isinstance(data, Mapping) else ():
+        try:
+            msgspec.convert(value, kind, strict=True)
+        except msgspec.ValidationError as error:
+            inner = _named(value, kind, _split(str(error))[1])
+            return ".".join(part for part in (before, name, inner) if part)
+        except Exception:  # what a vendor's __post_init__ raises has been met before
+            break
+    return where
 
 
 def _fields(type_: Any, where: str) -> list[str]:
