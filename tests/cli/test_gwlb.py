@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,42 @@ def test_it_runs_an_appliance_in_any_language(topology: Path) -> None:
     assert "client pings server (198.51.100.10): answered" in done.stdout
     assert "client pings server (fd00:10:0:1::10): answered" in done.stdout
     assert "dropped" not in done.stdout
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_stays_behind_when_it_is_ended(topology: Path, end: signal.Signals) -> None:
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}} {topology.parent}"
+    command = [sys.executable, "-m", "appliance_sdk", "gwlb", str(topology), "--exec", echo]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "answered" in line:
+            break
+    assert processes_with(str(ECHO), str(topology.parent))
+    running.send_signal(end)
+    rest = running.stdout.read()
+    running.wait(10)
+    running.stdout.close()
+    if end == signal.SIGINT:
+        assert running.returncode == 0
+        assert "traffic: " in rest
+    deadline = time.monotonic() + 10
+    while processes_with(str(ECHO), str(topology.parent)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not processes_with(str(ECHO), str(topology.parent))
+
+
+def processes_with(*words: str) -> list[str]:
+    """Command lines that have all of these in them and are those of the appliance."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if line[1:2] == [words[0].encode()] and all(w.encode() in line for w in words):
+            found.append(str(entry))
+    return found
 
 
 def test_a_trace_shows_each_hop(topology: Path) -> None:

@@ -58,6 +58,24 @@ def test_thirty_lines_without_the_sdk_are_an_appliance(simple: Topology) -> None
         assert not harness.drops
 
 
+def test_a_sender_that_shares_no_code_works_against_the_same_appliance(simple: Topology) -> None:
+    with over_udp(simple, Forked(NoTelnet, health_port=8080)) as harness:
+        harness.wait_healthy()
+        target = harness.topology.targets("gwlb")[0].address
+        nodes = ",".join(f"{simple.loopback}.9.{n}" for n in (11, 12, 13))
+        script = str(SUPPORT / "independent_sender.py")
+        options = ["--packets", "4000", "--flows", "100"]
+        done = subprocess.run(
+            [sys.executable, script, "--target", target, "--nodes", nodes, *options],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert FlowFactory(harness).tcp(80).opened
+
+
 def test_every_source_port_that_aws_may_use(simple: Topology) -> None:
     gateway = msgspec.structs.replace(simple.gateways["gwlb"], source_ports=(1, 65535))
     topology = msgspec.structs.replace(simple, gateways={"gwlb": gateway})
