@@ -34,6 +34,10 @@ _SHIPPED = {
         "reference_appliances.ids.cli:ids",
         "The reference IDS/IPS: check Suricata rules, try them on captures.",
     ),
+    "analytics": (
+        "reference_appliances.analytics.cli:analytics",
+        "The reference analytics: a record for each flow, and who has most.",
+    ),
 }
 
 EXIT_USAGE = 2
