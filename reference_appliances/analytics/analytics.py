@@ -29,7 +29,7 @@ class AnalyticsConfig(PluginConfig, frozen=True, kw_only=True):
     places: int = 10
     """How many of each ranking are reported."""
     remembered: int = 4096
-    """Keys that a ranking remembers, some 250 bytes each; what it says is wrong by at most a
+    """Keys that a ranking remembers, some 500 bytes each; what it says is wrong by at most a
     4,096th of all bytes, if more keys come."""
 
     def __post_init__(self) -> None:

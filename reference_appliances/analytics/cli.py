@@ -17,7 +17,7 @@ from reference_appliances.analytics.reading import Unreadable, read_flows
 from reference_appliances.analytics.report import ranking_lines
 
 _REMEMBERED = 100_000
-"""Keys of each ranking: some 30 MB."""
+"""Keys of each ranking: some 50 MB."""
 
 
 class _Refused(click.ClickException):
