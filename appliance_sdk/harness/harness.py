@@ -25,6 +25,8 @@ _KEPT_S = 0.5
 """Real seconds after which a packet that an appliance has not returned counts as kept."""
 _LONGEST_WAIT_S = 0.02
 _LEAP_PATIENCE_S = 1.0
+_STANDSTILL = 100_000
+"""Turns without any time passing after which somebody answers himself for ever."""
 _TURNS = 64
 """How often what came is followed by what comes because of it, before hosts have their turn."""
 
@@ -130,6 +132,7 @@ class Harness:
         """
         end = self.now + timeout_s
         reached = until if until is not None else lambda: self.quiet
+        stood_still = 0
         while True:
             self._turn()
             if reached():
@@ -139,8 +142,12 @@ class Harness:
             deadline = min(self.next_deadline(), end)
             if self.fleet.realtime:
                 self._wait(deadline)
+            elif deadline > self.now:
+                self.now, stood_still = deadline, 0
             else:
-                self.now = max(self.now, deadline)
+                stood_still += 1
+                if stood_still > _STANDSTILL:
+                    raise HarnessError(f"at {self.now:g} s things happen without end")
 
     def advance(self, seconds: float) -> None:
         """Let time pass, whatever happens in it.
