@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from appliance_sdk.demo.stage import Stage
 
 _REFRESH_S = 0.125
-_BAR_WIDTH = 24
 _COLOURS = {
     "healthy": "green",
     "unhealthy": "red",
@@ -115,12 +114,14 @@ class LiveShow:
         load = stage.load
         line = (
             f"load: {load.asked} requests, {load.answered} answered, {load.waiting} under way, "
-            f"{load.failed.total()} lost    clock {stage.harness.factor:g} times the real one"
+            f"{load.failed.total()} lost"
         )
         return Panel(
             Group(path, Text(""), self._targets(stage), Text(""), Text(line, "dim")),
             title=Text(self._title, "bold"),
             title_align="left",
+            subtitle=f"the clock runs {stage.harness.factor:g} times as fast as the real one",
+            subtitle_align="right",
             border_style="bright_black",
         )
 
@@ -132,13 +133,14 @@ class LiveShow:
                 colour = _COLOURS[state]
                 flows = stage.flows_of(target.name)
                 self._flows_seen = max(self._flows_seen, flows)
-                filled = round(_BAR_WIDTH * flows / self._flows_seen)
+                width = 24 if self._console.width >= 100 else 10
+                filled = round(width * flows / self._flows_seen)
                 process = stage.processes[target.name]
                 running = "" if process.ended() is None else "process ended"
                 table.add_row(
                     Text(f"● {target.name}", colour),
                     Text(state, colour),
-                    Text("█" * filled + "·" * (_BAR_WIDTH - filled), colour),
+                    Text("█" * filled + "·" * (width - filled), colour),
                     Text(f"{flows} flows", "default"),
                     Text(f"{gateway.new_flows[target.name]} in all", "dim"),
                     Text(running, "red"),

@@ -45,7 +45,11 @@ def _perform(
 def _facts(stage: Stage) -> list[tuple[str, str]]:
     load = stage.load
     facts = [
-        ("requests", f"{load.asked} asked, {load.answered} answered, {load.failed.total()} lost"),
+        (
+            "requests",
+            f"{load.asked} asked, {load.answered} answered, {load.failed.total()} lost (pinned to "
+            f"fw-1, or sent to it before its health checks had failed), {load.waiting} open",
+        ),
         ("clock", f"{stage.harness.factor:g} times the real one"),
     ]
     for name, gateway in stage.harness.gateways.items():
