@@ -75,7 +75,7 @@ def test_a_hello_with_one_wrong_byte(at: int, byte: int) -> None:
     ],
 )
 def test_hostile_bytes_cost_little(head: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     http_host(head[:MOST_BYTES])
     tls_server_name(head[:MOST_BYTES])
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05
