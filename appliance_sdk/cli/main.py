@@ -108,6 +108,16 @@ def make_group(appliance: type[Plugin] | None) -> click.Group:
 
 def command_line(appliance: type[Plugin] | None = None, arguments: list[str] | None = None) -> Any:
     """Run what the arguments say and exit: 0 done, 1 the answer is no, 2 it cannot be done."""
+    try:
+        _command_line(appliance, arguments)
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:  # lines that nobody could be told; the interpreter would exit with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _command_line(appliance: type[Plugin] | None, arguments: list[str] | None) -> None:
     group = make_group(appliance)
     name = appliance.name if appliance else "appliance"
     try:

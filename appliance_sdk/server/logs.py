@@ -51,7 +51,9 @@ class _StandardError:
     def msg(self, message: str) -> None:
         """Write a line, or lose it."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
-            print(message, file=sys.stderr, flush=True)
+            # In one piece: other processes of the appliance write to the same place.
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = msg
 
