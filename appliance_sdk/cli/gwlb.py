@@ -30,7 +30,8 @@ class _RunByDefault(click.Group):
 def gwlb() -> None:
     """Run a local Gateway Load Balancer with the VPC around it: `gwlb TOPOLOGY`.
 
-    TOPOLOGY is a TOML file, or the name of one that comes with the SDK, such as `simple`.
+    TOPOLOGY is a TOML file, or the name of one that comes with the SDK: `simple` (a client, a
+    load balancer, a server) or `inline-ids` (firewalls, then an IPS, then a web site).
     """
 
 
