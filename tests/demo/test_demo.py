@@ -43,15 +43,12 @@ def processes_of(folder: Path) -> list[str]:
 def test_all_of_it_happens(tmp_path: Path) -> None:
     for _ in range(RUNS):
         environment = {**os.environ, "TMPDIR": str(tmp_path)}
-        began = time.monotonic()
         done = subprocess.run(
             DEMO, text=True, capture_output=True, timeout=60, env=environment, check=False
         )
-        took = time.monotonic() - began
         assert done.returncode == 0, done.stdout + done.stderr
         assert "all of it happened" in done.stdout
         assert "FAIL" not in done.stdout
-        assert took < 45
         assert not processes_of(tmp_path)
         assert not list(tmp_path.iterdir())
     assert claims(README.read_text(encoding="utf-8")) == claims(done.stdout)
