@@ -1,0 +1,201 @@
+"""Targets of Gateway Load Balancer: health, failover, deregistration, zones, attributes."""
+
+from __future__ import annotations
+
+import pytest
+from gateway_transcript import (
+    CLIENT,
+    OTHER,
+    REBALANCE,
+    Gateway,
+    handshake,
+    is_reset_to_sender,
+    tcp,
+    udp,
+)
+
+from appliance_sdk.errors import ConfigError
+from appliance_sdk.harness import (
+    Dropped,
+)
+from appliance_sdk.wire.packet import ACK
+
+# Health and failover.
+
+
+def test_thresholds_and_reasons() -> None:
+    gateway = Gateway()
+    gateway.lb.register("new", "10.9.0.50", "a", 0.0)
+    assert gateway.state("new") == "initial"
+    gateway.probe("new", "", times=4)
+    assert gateway.state("new") == "initial"
+    gateway.probe("new", "")
+    assert gateway.state("new") == "healthy"
+    gateway.probe("new", "Target.Timeout")
+    gateway.probe("new", "")
+    gateway.probe("new", "Target.Timeout")
+    assert gateway.state("new") == "healthy"
+    gateway.probe("new", "Target.ResponseCodeMismatch")
+    assert gateway.state("new") == "unhealthy"
+    assert gateway.changes[-1].reason == "Target.ResponseCodeMismatch"
+    gateway.probe("new", "", times=5)
+    assert gateway.state("new") == "healthy"
+
+
+def test_no_rebalance_keeps_flows_on_an_unhealthy_target() -> None:
+    gateway = Gateway()
+    first = handshake(gateway)
+    gateway.probe(first.target.name, "Target.FailedHealthChecks", times=2)
+    assert gateway.through(tcp(ACK, seq=101, ack=901)).target == first.target
+    assert first.target not in {gateway.through(tcp(port=n)).target for n in range(1, 50)}
+
+
+def test_rebalance_moves_flows_and_does_not_move_them_back() -> None:
+    gateway = Gateway({"target_group": REBALANCE})
+    first = handshake(gateway)
+    gateway.probe(first.target.name, "Target.FailedHealthChecks", times=2)
+    moved = gateway.through(tcp(ACK, seq=101, ack=901))
+    assert moved.target != first.target
+    assert moved.cookie == first.cookie
+    former = gateway.back(first)
+    assert isinstance(former, Dropped)
+    assert former.reason == "wrong_target"
+    gateway.probe(first.target.name, "", times=5)
+    assert gateway.through(tcp(ACK, seq=101, ack=901)).target == moved.target
+
+
+def test_failover_takes_effect_after_its_delay() -> None:
+    settings = {"target_group": REBALANCE, "undocumented": {"failover_delay_s": 90}}
+    gateway = Gateway(settings)
+    first = handshake(gateway)
+    gateway.probe(first.target.name, "Target.FailedHealthChecks", times=2)
+    assert gateway.through(tcp(ACK, seq=101, ack=901)).target == first.target
+    gateway.wait(91)
+    assert gateway.through(tcp(ACK, seq=101, ack=901)).target != first.target
+
+
+def test_reset_on_unhealthy_tells_the_sender_and_forgets_the_flow() -> None:
+    gateway = Gateway({"target_group": {"send_tcp_reset.on_unhealthy.enabled": True}})
+    first = handshake(gateway)
+    question = gateway.through(udp())
+    for target in {first.target.name, question.target.name}:
+        gateway.probe(target, "Target.FailedHealthChecks", times=2)
+    assert is_reset_to_sender(gateway.enter(tcp(ACK, seq=101, ack=901)), CLIENT)
+    assert gateway.reason(tcp(ACK, to_server=False, seq=901, ack=101)) == "no_entry"
+    assert gateway.through(udp()).target == question.target
+
+
+def test_all_unhealthy_fails_open_at_random_and_stays() -> None:
+    gateway = Gateway()
+    for name in ("a-1", "a-2", "b-1"):
+        gateway.probe(name, "Target.FailedHealthChecks", times=2)
+    targets = [gateway.through(tcp(port=n)).target.name for n in range(1, 101)]
+    assert 25 < targets.count("a-1") < 75
+    again = [gateway.through(tcp(port=n)).target.name for n in range(1, 101)]
+    assert again == targets
+    assert gateway.lb.gauges()["UnHealthyHostCount"] == 3
+
+
+def test_a_new_target_gets_new_flows_only() -> None:
+    gateway = Gateway()
+    before = {n: gateway.through(tcp(port=n)).target for n in range(1, 50)}
+    gateway.add("a-3", "10.9.0.23", "a")
+    assert {n: gateway.through(tcp(port=n)).target for n in before} == before
+    names = {gateway.through(tcp(port=n)).target.name for n in range(100, 150)}
+    assert "a-3" in names
+
+
+@pytest.mark.parametrize("rebalance", [False, True])
+def test_deregistration_drains_and_then_leaves_or_moves(rebalance: bool) -> None:
+    group = {"deregistration_delay.timeout_seconds": 60, **(REBALANCE if rebalance else {})}
+    gateway = Gateway({"target_group": group})
+    first = handshake(gateway)
+    gateway.lb.deregister(first.target.name, gateway.now)
+    assert gateway.state(first.target.name) == "draining"
+    assert first.target not in {gateway.through(tcp(port=n)).target for n in range(1, 30)}
+    gateway.wait(59)
+    assert gateway.through(tcp(ACK, seq=101, ack=901)).target == first.target
+    assert gateway.lb.next_deadline() == pytest.approx(60)
+    gateway.wait(2)
+    assert gateway.state(first.target.name) == "unused"
+    later = gateway.through(tcp(ACK, seq=101, ack=901)).target
+    assert (later != first.target) is rebalance
+
+
+def test_reset_on_deregistration_waits_for_the_delay() -> None:
+    group = {
+        "deregistration_delay.timeout_seconds": 60,
+        "send_tcp_reset.on_deregistration.enabled": True,
+    }
+    gateway = Gateway({"target_group": group})
+    first = handshake(gateway)
+    gateway.lb.deregister(first.target.name, gateway.now)
+    gateway.through(tcp(ACK, seq=101, ack=901))
+    gateway.wait(61)
+    assert is_reset_to_sender(gateway.enter(tcp(ACK, seq=101, ack=901)), CLIENT)
+
+
+def test_registering_again_while_draining_keeps_the_flows() -> None:
+    gateway = Gateway()
+    first = handshake(gateway)
+    target = first.target
+    gateway.lb.deregister(target.name, gateway.now)
+    gateway.lb.register(target.name, target.address, target.zone, gateway.now)
+    assert gateway.state(target.name) == "initial"
+    assert gateway.through(tcp(ACK, seq=101, ack=901)).cookie == first.cookie
+    gateway.wait(301)
+    assert gateway.state(target.name) == "initial"
+
+
+def test_zones_are_on_their_own_unless_cross_zone_is_on() -> None:
+    gateway = Gateway()
+    gateway.probe("b-1", "Target.FailedHealthChecks", times=2)
+    assert gateway.sent(tcp(), OTHER).target.name == "b-1"
+    gateway.lb.deregister("b-1", gateway.now)
+    assert gateway.reason(tcp(port=9), OTHER) == "no_target"
+    crossed = Gateway({"load_balancer": {"load_balancing.cross_zone.enabled": True}})
+    targets = {crossed.through(tcp(port=n), OTHER).target.zone for n in range(1, 50)}
+    assert targets == {"a", "b"}
+    sent = crossed.through(tcp(port=1), OTHER)
+    assert sent.node == "10.9.1.11"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_group": {"target_failover.on_unhealthy": "rebalance"}}, "AWS takes only equal"),
+        ({"listener": {"tcp.idle_timeout.seconds": 59}}, "59 is not in 60 to 6000"),
+        ({"listener": {"tcp.idle_timeout.seconds": 6001}}, "6001 is not in 60 to 6000"),
+        ({"target_group": {"deregistration_delay.timeout_seconds": 3601}}, "0 to 3600"),
+        (
+            {
+                "target_group": {
+                    "stickiness.enabled": True,
+                    "send_tcp_reset.on_unhealthy.enabled": True,
+                }
+            },
+            "needs 5-tuple flows",
+        ),
+        (
+            {"target_group": {**REBALANCE, "send_tcp_reset.on_unhealthy.enabled": True}},
+            "exclude each other",
+        ),
+        (
+            {
+                "target_group": {"stickiness.enabled": True},
+                "listener": {"tcp.idle_timeout.seconds": 600},
+            },
+            "5-tuple flows only",
+        ),
+        ({"health_check": {"interval_s": 4}}, "not in 5 to 300"),
+        ({"health_check": {"interval_s": 10, "timeout_s": 11}}, "less than timeout_s"),
+        ({"health_check": {"timeout_s": 1}}, "not in 2 to 120"),
+        ({"health_check": {"healthy_threshold": 1}}, "not in 2 to 10"),
+        ({"health_check": {"matcher": "200-404"}}, "not within 200 to 399"),
+        ({"health_check": {"matcher": "ok"}}, "no list of HTTP codes"),
+        ({"source_ports": [9, 5]}, "no range of ports"),
+    ],
+)
+def test_what_aws_refuses_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Gateway(settings)
