@@ -41,6 +41,8 @@ from appliance_sdk import (
     show_end,
 )
 from appliance_sdk.engine import DROP_REASONS
+from appliance_sdk.harness import shipped_topology
+from appliance_sdk.harness.draw_svg import draw_svg
 from appliance_sdk.plugin import hookspecs
 from appliance_sdk.plugin.hookspecs import HANDLER_HOOKS, PLUGIN_HOOKS
 from appliance_sdk.server.logs import LOG_EVENTS
@@ -148,6 +150,7 @@ def pages() -> dict[str, str]:
         "drop-reasons.md": DROPS_HEAD + rows(DROP_REASONS),
         "log-events.md": LOGS_HEAD + rows(LOG_EVENTS),
         "packet-walk.md": walk.walk_page(),
+        "inline-ids.svg": draw_svg(shipped_topology("inline-ids")),
     }
 
 
