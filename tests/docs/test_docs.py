@@ -18,8 +18,14 @@ from appliance_sdk.server.logs import LOG_EVENTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-GENERATED = ["hooks.md", "reference.md", "drop-reasons.md", "log-events.md", "packet-walk.md"]
-GENERATED += ["inline-ids.svg"]
+GENERATED = [
+    "hooks.md",
+    "reference.md",
+    "drop-reasons.md",
+    "log-events.md",
+    "packet-walk.md",
+    "inline-ids.svg",
+]
 
 
 def generated_pages() -> dict[str, str]:
