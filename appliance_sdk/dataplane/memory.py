@@ -35,6 +35,10 @@ class MemoryPlane:
         self.engine.advance(now)
         return self._outbox()
 
+    def next_deadline(self) -> float:
+        """When `advance` has something to do, math.inf if nothing is pending."""
+        return self.engine.next_deadline()
+
     def _outbox(self) -> list[Datagram]:
         sent = [Datagram(*entry) for entry in self.engine.outbox]
         self.engine.outbox.clear()

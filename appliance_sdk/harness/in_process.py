@@ -44,10 +44,16 @@ class InProcess:
         self._engine = settings if settings is not None else EngineSettings()
         self._zones = zones
 
-    def start(self, now: float, emit: Callable[[Event], None]) -> Engine:
+    def start(
+        self,
+        now: float,
+        emit: Callable[[Event], None],
+        *,
+        origins: tuple[str, ...] = ("0.0.0.0/0",),
+    ) -> Engine:
         """A running engine. Raises ConfigError or PluginError."""
         pipeline = Pipeline.build(self._enabled, self._zones)
-        settings = msgspec.structs.replace(self._engine, origins=("0.0.0.0/0",))
+        settings = msgspec.structs.replace(self._engine, origins=origins)
         engine = Engine(pipeline, settings, now=now, emit=emit, log=_ignore, debug=True)
         for entry, config in zip(self._enabled, (e.decoded() for e in self._enabled), strict=True):
             packed = run_load(entry, config)

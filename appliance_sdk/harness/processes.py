@@ -40,6 +40,15 @@ class ApplianceProcess(Protocol):
     def stop(self) -> None:
         """End it and wait; one that does not end is killed."""
 
+    def signal(self, signum: int) -> None:
+        """Send a signal, such as SIGTERM to drain."""
+
+    def ended(self) -> int | None:
+        """The exit status, None while it runs."""
+
+    def tail(self) -> str:
+        """The last that it printed, if that is kept."""
+
 
 class Subprocess:
     """An appliance in any language: a command line with places to fill in.
@@ -155,6 +164,7 @@ class Forked:
         settings: ApplianceConfig | None = None,
     ) -> None:
         self.pid = 0
+        self._status: int | None = None
         self._plugin = plugin
         self._config = dict(config or {})
         self._health_port = health_port
@@ -181,6 +191,20 @@ class Forked:
                 print(f"{self._plugin.name}: {error}", file=sys.stderr, flush=True)
             os._exit(code)
         self.pid = pid
+        self._status = None
+
+    def signal(self, signum: int) -> None:
+        if self.pid and self.ended() is None:
+            os.kill(self.pid, signum)
+
+    def ended(self) -> int | None:
+        if self._status is None and self.pid:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
+
+    def tail(self) -> str:
+        return ""
 
     def kill(self) -> None:
         self._end(signal.SIGKILL, 0)
@@ -191,19 +215,17 @@ class Forked:
     def _end(self, signum: int, patience_s: float) -> None:
         if not self.pid:
             return
-        os.kill(self.pid, signum)
+        self.signal(signum)
         deadline = time.monotonic() + patience_s
         again = time.monotonic() + patience_s / 10
-        while patience_s and time.monotonic() < deadline:
-            if os.waitpid(self.pid, os.WNOHANG)[0]:
-                self.pid = 0
-                return
+        while patience_s and time.monotonic() < deadline and self.ended() is None:
             if time.monotonic() > again:
-                os.kill(self.pid, signum)
+                self.signal(signum)
                 again = deadline
             time.sleep(0.005)
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        if self.ended() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
         self.pid = 0
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from appliance_sdk.engine.settings import EngineSettings
+    from appliance_sdk.harness.datagrams import Capture, OuterDatagram
     from appliance_sdk.harness.in_process import InProcess
     from appliance_sdk.harness.processes import Subprocess
     from appliance_sdk.plugin.manager import ZoneSettings
     from appliance_sdk.testing.appliances import Running
     from appliance_sdk.testing.bench import Bench
-    from appliance_sdk.testing.datagrams import Capture, OuterDatagram
     from appliance_sdk.testing.peers import TcpPeers, UdpPeers
     from appliance_sdk.testing.traffic import FlowFactory, TcpFlow, UdpFlow
 
@@ -36,11 +36,11 @@ __all__ = [
 
 _HOMES = {
     "Bench": "testing.bench",
-    "Capture": "testing.datagrams",
+    "Capture": "harness.datagrams",
     "EngineSettings": "engine.settings",
     "FlowFactory": "testing.traffic",
     "InProcess": "harness.in_process",
-    "OuterDatagram": "testing.datagrams",
+    "OuterDatagram": "harness.datagrams",
     "Running": "testing.appliances",
     "Subprocess": "harness.processes",
     "TcpFlow": "testing.traffic",

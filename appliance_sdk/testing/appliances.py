@@ -16,9 +16,9 @@ from appliance_sdk.harness import (
     UdpFleet,
     free_loopback,
 )
+from appliance_sdk.harness.datagrams import Capture
 from appliance_sdk.harness.processes import ApplianceProcess
 from appliance_sdk.plugin.base import Plugin
-from appliance_sdk.testing.datagrams import Capture
 
 UDP_FACTOR = 5.0
 """Over UDP the harness's clock runs faster than the real one: a test that waits for nothing to

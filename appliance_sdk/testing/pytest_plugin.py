@@ -22,7 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from appliance_sdk.harness import Harness, Topology
-    from appliance_sdk.testing.datagrams import Capture
+    from appliance_sdk.harness.datagrams import Capture
     from appliance_sdk.testing.traffic import FlowFactory
 
 _CAPTURE = pytest.StashKey[Any]()
@@ -76,7 +76,7 @@ def gwlb_topology() -> Topology:
 @pytest.fixture
 def capture(request: pytest.FixtureRequest) -> Capture:
     """Every datagram between load balancer and appliances; of a failed test it becomes a file."""
-    from appliance_sdk.testing.datagrams import Capture
+    from appliance_sdk.harness.datagrams import Capture
 
     made = Capture()
     request.node.stash[_CAPTURE] = made

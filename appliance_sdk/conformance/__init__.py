@@ -1,0 +1,1 @@
+"""Proves any appliance right against a local Gateway Load Balancer, case by case."""

@@ -1,0 +1,10 @@
+"""The cases, by what they are about; importing this registers them all."""
+
+from appliance_sdk.conformance.cases import (  # noqa: F401
+    geneve,
+    gwlb_options,
+    inner,
+    replies,
+    sizes,
+    tuples,
+)

@@ -1,0 +1,142 @@
+"""The ways to an appliance under test: in this process, as a process of its own, or running."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from appliance_sdk.conformance.case import Ability
+from appliance_sdk.conformance.control import Control
+from appliance_sdk.conformance.features import Features
+from appliance_sdk.conformance.rig import START_S, Rig, Tap
+from appliance_sdk.conformance.wires import MemoryWire, Plane, UdpWire
+from appliance_sdk.dataplane.memory import MemoryPlane
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness import InProcess, free_loopback
+from appliance_sdk.plugin.events import Event
+from appliance_sdk.server.eve import eve_record
+
+MakePlane = Callable[[Callable[[Event], None], float], Plane]
+"""Called with where events go and the time; makes a new appliance."""
+
+
+class Door(Protocol):
+    """A way to one appliance; each case has a rig of its own."""
+
+    description: str
+    """What is tested, in a few words."""
+    abilities: frozenset[Ability]
+
+    def open(self, features: Features, seed: str, tap: Tap | None) -> AbstractContextManager[Rig]:
+        """A rig for one case. Raises HarnessError if the appliance does not come up."""
+
+    def close(self) -> None:
+        """End everything that was started."""
+
+
+class MemoryDoor:
+    """An appliance in this process, a new one for each case: the same seed, the same bytes."""
+
+    abilities = MemoryWire.abilities
+
+    def __init__(self, make: MakePlane, description: str) -> None:
+        self.description = description
+        self._make = make
+
+    @contextlib.contextmanager
+    def open(self, features: Features, seed: str, tap: Tap | None) -> Iterator[Rig]:
+        events: list[Event] = []
+        wire = MemoryWire(self._make(events.append, 0.0), events, eve_record)
+        yield Rig(wire, features, seed, tap=tap)
+
+    def close(self) -> None:
+        return
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Which addresses load balancer and appliance have, all IPv4.
+
+    `origins` is the range of the load balancer's nodes; `stranger` is outside of it.
+    """
+
+    nodes: tuple[str, str]
+    stranger: str
+    origins: str
+    addresses: tuple[str, str]
+
+    @classmethod
+    def on_loopback(cls) -> Place:
+        """Addresses that nobody else uses. Raises HarnessError if there are none."""
+        net = free_loopback()
+        return cls(
+            (f"{net}.0.11", f"{net}.0.12"),
+            f"{net}.8.11",
+            f"{net}.0.0/24",
+            (f"{net}.1.21", f"{net}.1.22"),
+        )
+
+
+class UdpDoor:
+    """An appliance behind real UDP; `control` starts it if that is the suite's to do.
+
+    It is the same appliance for all cases, unless one ended it. What it reports is read from the
+    EVE JSON file `events`, if it writes one.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        place: Place,
+        control: Control,
+        *,
+        events: Path | None = None,
+        may_restart: bool = False,
+        start_s: float = START_S,
+    ) -> None:
+        self.description = description
+        self.control = control
+        self.abilities = frozenset({Ability.SOCKETS, Ability.NODES})
+        if may_restart:
+            self.abilities |= {Ability.PROCESS}
+        if events is not None:
+            self.abilities |= {Ability.ALERTS}
+        self._start_s = start_s
+        self._came_up = False
+        self._wire = UdpWire((*place.nodes, place.stranger), place.addresses, self.abilities)
+        self._events = events
+
+    @contextlib.contextmanager
+    def open(self, features: Features, seed: str, tap: Tap | None) -> Iterator[Rig]:
+        if not (self._came_up and self.control.running):
+            self._start()
+        self._wire.follow(self._events)
+        yield Rig(self._wire, features, seed, tap=tap, control=self.control)
+
+    def close(self) -> None:
+        self.control.close()
+        self._wire.close()
+
+    def _start(self) -> None:
+        if not self.control.running:
+            self.control.start()
+        rig = Rig(self._wire, Features(), "start", control=self.control)
+        if not rig.comes_up(self._start_s):
+            raise HarnessError(
+                f"{self.description} returned no plain packet within {self._start_s:g} s"
+                + self.control.last_words()
+            )
+        self._came_up = True
+
+
+def memory_door(appliance: InProcess, description: str) -> MemoryDoor:
+    """The door to an appliance made of plugins, in this process."""
+
+    def make(emit: Callable[[Event], None], now: float) -> Plane:
+        return MemoryPlane(appliance.start(now, emit, origins=MemoryWire.origins))
+
+    return MemoryDoor(make, description)
