@@ -52,6 +52,13 @@ class Features(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "asked."
         ),
     ] = False
+    origins: Annotated[
+        bool,
+        Meta(
+            description="Ignores GENEVE from outside the load balancer's subnets, which it is "
+            "told ({origins} in a command line)."
+        ),
+    ] = False
     reject: Annotated[
         bool,
         Meta(description="Answers what its policy rejects: TCP with resets, UDP with ICMP errors."),
