@@ -15,9 +15,8 @@ from appliance_sdk.conformance.control import Control
 from appliance_sdk.conformance.features import Features
 from appliance_sdk.conformance.rig import START_S, Rig, Tap
 from appliance_sdk.conformance.wires import MemoryWire, Plane, UdpWire
-from appliance_sdk.dataplane.memory import MemoryPlane
 from appliance_sdk.errors import HarnessError
-from appliance_sdk.harness import InProcess, free_loopback
+from appliance_sdk.harness import free_loopback
 from appliance_sdk.plugin.events import Event
 from appliance_sdk.server.eve import eve_record
 
@@ -97,17 +96,22 @@ class UdpDoor:
         events: Path | None = None,
         may_restart: bool = False,
         start_s: float = START_S,
+        cleanup: Callable[[], None] = lambda: None,
     ) -> None:
         self.description = description
         self.control = control
-        self.abilities = frozenset({Ability.SOCKETS, Ability.NODES})
+        self.abilities = frozenset({Ability.SOCKETS})
+        if place.nodes[0] != place.nodes[1]:
+            self.abilities |= {Ability.NODES}
         if may_restart:
             self.abilities |= {Ability.PROCESS}
         if events is not None:
             self.abilities |= {Ability.ALERTS}
         self._start_s = start_s
+        self._cleanup = cleanup
         self._came_up = False
-        self._wire = UdpWire((*place.nodes, place.stranger), place.addresses, self.abilities)
+        nodes = (*place.nodes, place.stranger)
+        self._wire = UdpWire(nodes, place.addresses, self.abilities)
         self._events = events
 
     @contextlib.contextmanager
@@ -120,6 +124,7 @@ class UdpDoor:
     def close(self) -> None:
         self.control.close()
         self._wire.close()
+        self._cleanup()
 
     def _start(self) -> None:
         if not self.control.running:
@@ -131,12 +136,3 @@ class UdpDoor:
                 + self.control.last_words()
             )
         self._came_up = True
-
-
-def memory_door(appliance: InProcess, description: str) -> MemoryDoor:
-    """The door to an appliance made of plugins, in this process."""
-
-    def make(emit: Callable[[Event], None], now: float) -> Plane:
-        return MemoryPlane(appliance.start(now, emit, origins=MemoryWire.origins))
-
-    return MemoryDoor(make, description)

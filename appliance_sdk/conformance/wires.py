@@ -133,7 +133,7 @@ class UdpWire:
         self._events: Path | None = None
         self._read_to = 0
         self._began = time.monotonic()
-        self._fleet = UdpFleet(nodes)
+        self._fleet = UdpFleet(dict.fromkeys(nodes))
 
     @property
     def now(self) -> float:

@@ -10,6 +10,7 @@ from appliance_sdk.harness.in_process import InProcess, MemoryFleet
 from appliance_sdk.harness.loopback import free_loopback
 from appliance_sdk.harness.processes import Forked, Subprocess
 from appliance_sdk.harness.reasons import REASONS
+from appliance_sdk.harness.running import Running
 from appliance_sdk.harness.settings import (
     GatewaySettings,
     HealthCheck,
@@ -57,6 +58,7 @@ __all__ = [
     "ListenerAttributes",
     "LoadBalancerAttributes",
     "MemoryFleet",
+    "Running",
     "State",
     "SubnetPart",
     "Subprocess",

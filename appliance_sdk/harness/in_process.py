@@ -62,13 +62,20 @@ class InProcess:
         engine.start()
         return engine
 
-    def forked(self, health_port: int) -> Forked:
+    def forked(self, health_port: int, *, origins: str = "127.0.0.0/8", events: str = "") -> Forked:
         """The same appliance as a process of its own. Raises HarnessError if it cannot be one."""
         if len(self.plugins) != 1 or self._zones:
             raise HarnessError("over UDP an appliance is one plugin; for more use Subprocess(…)")
         config = self._enabled[0].config
         settings = ApplianceConfig(engine=self._engine, drain=Drain(deadline_s=5, settle_s=0))
-        return Forked(self.plugins[0], config, health_port=health_port, settings=settings)
+        return Forked(
+            self.plugins[0],
+            config,
+            health_port=health_port,
+            origins=origins,
+            events=events,
+            settings=settings,
+        )
 
 
 class MemoryFleet:

@@ -17,7 +17,7 @@ import msgspec
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.targets import Target
 from appliance_sdk.plugin.base import Plugin
-from appliance_sdk.server.config import ApplianceConfig, Drain, Health, Listen, Log
+from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log
 from appliance_sdk.server.launch import run_appliance
 from appliance_sdk.server.orphan import die_with_parent
 
@@ -77,11 +77,22 @@ class Subprocess:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
-    def again(self, health_port: int) -> Subprocess:
+    def again(
+        self,
+        health_port: int,
+        *,
+        origins: str = "",
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> Subprocess:
         """Another process of the same command, whose health is asked on this port."""
-        other = Subprocess(self.command, health_port=health_port, env=self._env, log=self._log)
-        other._places["origins"] = self._places["origins"]
-        return other
+        return Subprocess(
+            self.command,
+            health_port=health_port,
+            origins=origins or self._places["origins"],
+            env={**self._env, **(env or {})},
+            log=self._log or log,
+        )
 
     def start(self, target: Target) -> None:
         places = {**self._places, "address": target.address, "name": target.name}
@@ -161,9 +172,13 @@ class Forked:
         config: Mapping[str, Any] | None = None,
         *,
         health_port: int = 80,
+        origins: str = "127.0.0.0/8",
+        events: str = "",
         settings: ApplianceConfig | None = None,
     ) -> None:
         self.pid = 0
+        self._origins = origins
+        self._events = events
         self._status: int | None = None
         self._plugin = plugin
         self._config = dict(config or {})
@@ -173,7 +188,8 @@ class Forked:
     def start(self, target: Target) -> None:
         config = msgspec.structs.replace(
             self._settings,
-            origins=("127.0.0.0/8",),
+            origins=(self._origins,),
+            events=Events(file=self._events, stats_interval_s=0),
             listen=Listen(addresses=(target.address,), raw=self._settings.listen.raw),
             health=Health(address=target.address, port=self._health_port),
             log=Log(format="console", level="error"),

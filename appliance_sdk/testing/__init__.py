@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from appliance_sdk.harness.datagrams import Capture, OuterDatagram
     from appliance_sdk.harness.in_process import InProcess
     from appliance_sdk.harness.processes import Subprocess
+    from appliance_sdk.harness.running import Running
     from appliance_sdk.plugin.manager import ZoneSettings
-    from appliance_sdk.testing.appliances import Running
     from appliance_sdk.testing.bench import Bench
     from appliance_sdk.testing.peers import TcpPeers, UdpPeers
     from appliance_sdk.testing.traffic import FlowFactory, TcpFlow, UdpFlow
@@ -41,7 +41,7 @@ _HOMES = {
     "FlowFactory": "testing.traffic",
     "InProcess": "harness.in_process",
     "OuterDatagram": "harness.datagrams",
-    "Running": "testing.appliances",
+    "Running": "harness.running",
     "Subprocess": "harness.processes",
     "TcpFlow": "testing.traffic",
     "TcpPeers": "testing.peers",

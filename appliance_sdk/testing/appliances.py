@@ -11,6 +11,7 @@ from appliance_sdk.harness import (
     Harness,
     InProcess,
     MemoryFleet,
+    Running,
     Subprocess,
     Topology,
     UdpFleet,
@@ -23,15 +24,6 @@ from appliance_sdk.plugin.base import Plugin
 UDP_FACTOR = 5.0
 """Over UDP the harness's clock runs faster than the real one: a test that waits for nothing to
 happen must wait for TCP to lose patience."""
-
-
-class Running(msgspec.Struct, frozen=True):
-    """An appliance that runs already, on an address of this machine."""
-
-    address: str
-    """IPv4; it listens there on UDP port 6081."""
-    health_port: int = 8080
-    health_path: str = "/"
 
 
 def open_harness(

@@ -1,0 +1,107 @@
+"""From what stands for an appliance (a plugin, a command, an address) to the door to it."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appliance_sdk.conformance.control import Control
+from appliance_sdk.conformance.doors import Door, MemoryDoor, Place, UdpDoor
+from appliance_sdk.conformance.rig import START_S
+from appliance_sdk.conformance.wires import MemoryWire, Plane
+from appliance_sdk.dataplane.memory import MemoryPlane
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness import InProcess, Running, Subprocess
+from appliance_sdk.harness.processes import ApplianceProcess
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.events import Event
+
+HEALTH_PORT = 8080
+
+
+def open_door(appliance: Any, plane: str = "", *, start_s: float = START_S) -> Door:
+    """The door to an appliance: a Plugin class, InProcess, Subprocess or Running.
+
+    `plane` is "memory" or "udp"; by default what is in this process is asked there. A command is
+    given CONFORMANCE_POLICY and CONFORMANCE_EVENTS in its environment. Raises HarnessError.
+    """
+    if isinstance(appliance, type) and issubclass(appliance, Plugin):
+        appliance = InProcess(appliance)
+    if plane not in ("", "memory", "udp"):
+        raise HarnessError(f"no plane {plane!r}: memory or udp")
+    if isinstance(appliance, InProcess):
+        names = ", ".join(plugin.name for plugin in appliance.plugins)
+        if plane != "udp":
+            return _in_memory(appliance, f"{names} in this process")
+        return _started(appliance, f"{names} over UDP", start_s)
+    if plane == "memory":
+        raise HarnessError("only a plugin can be asked in memory, a process or address cannot")
+    if isinstance(appliance, Subprocess):
+        return _started(appliance, " ".join(appliance.command), start_s)
+    if isinstance(appliance, Running):
+        return _running(appliance, start_s)
+    kind = type(appliance).__name__
+    raise HarnessError(f"{kind} is no appliance: neither a plugin nor what runs one")
+
+
+def _in_memory(appliance: InProcess, description: str) -> Door:
+    def make(emit: Callable[[Event], None], now: float) -> Plane:
+        return MemoryPlane(appliance.start(now, emit, origins=MemoryWire.origins))
+
+    return MemoryDoor(make, description)
+
+
+def _started(appliance: InProcess | Subprocess, description: str, start_s: float) -> Door:
+    folder = tempfile.TemporaryDirectory(prefix="conformance-")
+    place = Place.on_loopback()
+    events = Path(folder.name) / "events.json"
+    process: ApplianceProcess
+    if isinstance(appliance, InProcess):
+        process = appliance.forked(HEALTH_PORT, origins=place.origins, events=str(events))
+    else:
+        process = appliance.again(
+            HEALTH_PORT,
+            origins=place.origins,
+            env={"CONFORMANCE_EVENTS": str(events)},
+            log=Path(folder.name) / "output.log",
+        )
+    control = Control(place.addresses[0], process=process, health_port=HEALTH_PORT)
+    return UdpDoor(
+        description,
+        place,
+        control,
+        events=events,
+        may_restart=True,
+        start_s=start_s,
+        cleanup=folder.cleanup,
+    )
+
+
+def _running(appliance: Running, start_s: float) -> Door:
+    control = Control(
+        appliance.address, health_port=appliance.health_port, health_path=appliance.health_path
+    )
+    place = _place_before(appliance.address)
+    return UdpDoor(f"{appliance.address}:6081", place, control, start_s=start_s)
+
+
+def _place_before(address: str) -> Place:
+    """Where the load balancer is, seen from an appliance that runs on an address."""
+    try:
+        ip = ipaddress.IPv4Address(address)
+    except ValueError:
+        raise HarnessError(f"{address!r} is no IPv4 address") from None
+    if ip.is_loopback:
+        place = Place.on_loopback()
+        return Place(place.nodes, place.stranger, place.origins, (address, place.addresses[1]))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, 9))
+        except OSError as error:
+            raise HarnessError(f"{address}: {error.strerror}") from None
+        own = sock.getsockname()[0]
+    return Place((own, own), own, f"{own}/32", (address, address))
