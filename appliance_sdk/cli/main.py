@@ -23,6 +23,10 @@ _COMMANDS = {
     "replay": ("appliance_sdk.cli.replay:replay", "Show what an appliance does with a capture."),
     "demo": ("appliance_sdk.cli.demo:demo", "See a fleet behind a local GWLB, in half a minute."),
     "gwlb": ("appliance_sdk.cli.gwlb:gwlb", "Run the local Gateway Load Balancer, or draw it."),
+    "conformance": (
+        "appliance_sdk.cli.conformance:conformance",
+        "Prove an appliance right, in any language.",
+    ),
     "plugins": ("appliance_sdk.cli.plugins:plugins", "See which plugins are installed."),
 }
 _SHIPPED = {
