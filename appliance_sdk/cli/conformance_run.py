@@ -17,7 +17,7 @@ import msgspec
 from appliance_sdk.conformance.case import Case, Profile, all_cases
 from appliance_sdk.conformance.detect import detect_features
 from appliance_sdk.conformance.doors import Door
-from appliance_sdk.conformance.expected import read_expected, write_expected
+from appliance_sdk.conformance.expected import expect_failures, read_expected, write_expected
 from appliance_sdk.conformance.features import Features, read_features
 from appliance_sdk.conformance.openers import open_door
 from appliance_sdk.conformance.outcome import EXIT_CODES, Result
@@ -65,7 +65,11 @@ _UNREACHABLE = 3
 )
 @click.option("--feature", "declared", multiple=True, help="One feature: reject, or ipv6=false.")
 @click.option("--expected", type=click.Path(path_type=Path), help="Known failures, with reasons.")
-@click.option("--update-expected", is_flag=True, help="Write what fails now to --expected.")
+@click.option(
+    "--update-expected",
+    is_flag=True,
+    help="Write to --expected what fails now, and count it as known.",
+)
 @click.option("--strict", is_flag=True, help="A SHOULD counts as a MUST.")
 @click.option("--seed", default="0", show_default=True, help="Other addresses, ports and cookies.")
 @click.option("--start-timeout", default=START_S, show_default=True, help="Seconds to come up.")
@@ -108,6 +112,8 @@ def run(
     """
     cases = choose_cases(profiles, ids)
     known = read_expected(expected) if expected and not _new(expected, update_expected) else {}
+    if update_expected and expected is None:
+        raise ConfigError("--update-expected needs --expected FILE")
     base = Features() if features_from in ("", "auto") else read_features(Path(features_from))
     base = _declare(base, declared)
     who = _implementation(implementation)
@@ -125,6 +131,9 @@ def run(
     except HarnessError as error:
         click.echo(f"ERROR  {error}", err=True)
         sys.exit(_UNREACHABLE)
+    if update_expected and expected is not None:
+        results = expect_failures(results, known)
+        write_expected(expected, results)
     report = make_report(
         results, found, door.description, seed=seed, strict=strict, implementation=who
     )
@@ -132,9 +141,6 @@ def run(
         click.echo(line)
     if out is not None:
         write_files(out, report, results)
-    if update_expected and expected is not None:
-        count = write_expected(expected, results, known)
-        click.echo(f"{count} known failures written to {expected}")
     sys.exit(EXIT_CODES[report.verdict])
 
 

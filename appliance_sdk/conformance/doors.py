@@ -130,9 +130,8 @@ class UdpDoor:
         if not self.control.running:
             self.control.start()
         rig = Rig(self._wire, Features(), "start", control=self.control)
-        if not rig.comes_up(self._start_s):
-            raise HarnessError(
-                f"{self.description} returned no plain packet within {self._start_s:g} s"
-                + self.control.last_words()
-            )
+        problem = rig.comes_up(self._start_s)
+        if problem:
+            waited = f"within {self._start_s:g} s"
+            raise HarnessError(f"{self.description} returned no plain packet {waited}: {problem}")
         self._came_up = True

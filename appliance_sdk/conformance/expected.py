@@ -36,17 +36,23 @@ def read_expected(path: Path) -> dict[str, str]:
     return table
 
 
-def write_expected(path: Path, results: Iterable[Result], reasons: Mapping[str, str]) -> int:
-    """Write the cases that fail now, with the reasons that are known; return how many."""
-    failing = [one for one in results if one.outcome in (Outcome.FAIL, Outcome.NON_STRICT)]
-    lines = [
-        f'"{one.case.id}" = {_quoted(reasons.get(one.case.id) or one.detail)}' for one in failing
-    ]
+def expect_failures(results: Iterable[Result], reasons: Mapping[str, str]) -> list[Result]:
+    """The results as they are if all that fails now is known to: why, or what was seen."""
+    updated = []
+    for one in results:
+        fails = one.outcome in (Outcome.FAIL, Outcome.NON_STRICT)
+        reason = reasons.get(one.case.id) or one.detail if fails else ""
+        updated.append(one._replace(expected=reason))
+    return updated
+
+
+def write_expected(path: Path, results: Iterable[Result]) -> None:
+    """Write the failures that are expected. Raises HarnessError."""
+    lines = [f'"{one.case.id}" = {_quoted(one.expected)}\n' for one in results if one.expected]
     try:
-        path.write_text(_HEAD + "".join(f"{line}\n" for line in lines), encoding="utf-8")
+        path.write_text(_HEAD + "".join(lines), encoding="utf-8")
     except OSError as error:
         raise HarnessError(f"{path}: {error.strerror}") from None
-    return len(failing)
 
 
 def _quoted(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
 from collections.abc import Callable
@@ -39,8 +38,8 @@ FLOOD = 2000
 _NARROW = (61000, 61031)
 
 
-class Silent(NotConformant):
-    """The appliance does not return a plain packet."""
+class Broken(NotConformant):
+    """The appliance returns no plain packet any more, or floods: a failure of any case."""
 
 
 class Rig:
@@ -179,34 +178,37 @@ class Rig:
         return replies
 
     def alive(self, patience_s: float = PATIENCE_S) -> None:
-        """A plain packet comes back. Raises Silent."""
+        """A plain packet comes back. Raises Broken."""
         self._fences += 1
         plain = self._fence.to_server(b"conformance %d" % self._fences)
         self.send(plain)
         try:
             self.comes_back(plain, patience_s=patience_s)
         except NotConformant as error:
-            raise Silent(f"a plain packet sent afterwards: {error}") from None
+            raise Broken(f"a plain packet sent afterwards: {error}") from None
         self._receive(GRACE_S)
 
-    def comes_up(self, patience_s: float) -> bool:
-        """Wait for an appliance that was started until it returns packets; False if it does not.
+    def comes_up(self, patience_s: float) -> str:
+        """Wait for an appliance that was started until it returns packets: "", or what is wrong.
 
         The answers to packets that it found when it came up are taken away.
         """
         deadline = self.wire.now + patience_s
-        while not (self._control and self._control.last_words()):
-            with contextlib.suppress(NotConformant):
+        while True:
+            try:
                 self.alive(_LOOK_S)
                 self._receive(GRACE_S)
                 self._strays.clear()
-                return True
-            if self.wire.now >= deadline or not self._realtime:
-                break
-        return False
+                return ""
+            except NotConformant as error:
+                problem = str(error)
+            ended = self._control.last_words() if self._control is not None else ""
+            if ended or self.wire.now >= deadline or not self._realtime:
+                return problem + ended
 
-    def restart(self, patience_s: float = START_S) -> bool:
-        """End the appliance as a crash would, start it again and wait for its first packet."""
+    def restart(self, patience_s: float = START_S) -> str:
+        """End the appliance as a crash would, start it again and wait for its first packet: "", or
+        what is wrong."""
         self.control.kill()
         self.control.start()
         return self.comes_up(patience_s)
@@ -220,6 +222,10 @@ class Rig:
             destination = self.wire.addresses[datagram.address], PORT
             self._tap(self.wire.now, "to_target", source, destination, datagram.payload)
         self.wire.send(datagram)
+
+    def outer_checksums(self, on: bool) -> None:
+        """Whether datagrams are sent with a UDP checksum; by default they have 0."""
+        self.wire.outer_checksums(on)
 
     def advance(self, seconds: float) -> None:
         """Let time pass: at once where the wire has a clock of its own, else really."""
@@ -258,7 +264,7 @@ class Rig:
         if len(self._strays) > FLOOD:
             count = len(self._strays)
             self._strays.clear()
-            raise NotConformant(f"it floods: {count} datagrams came that answer nothing")
+            raise Broken(f"it floods: {count} datagrams came that answer nothing")
 
     def _instead(self) -> str:
         strays, self._strays = self._strays, []

@@ -12,7 +12,7 @@ from appliance_sdk.conformance.case import ABILITY_NAMES, Ability, Case, NotConf
 from appliance_sdk.conformance.doors import Door
 from appliance_sdk.conformance.features import Features
 from appliance_sdk.conformance.outcome import NOT_MET, Outcome, Result
-from appliance_sdk.conformance.rig import Silent
+from appliance_sdk.conformance.rig import Broken
 from appliance_sdk.errors import ApplianceError
 from appliance_sdk.harness.datagrams import Capture
 
@@ -73,7 +73,7 @@ def run_case(case: Case, door: Door, features: Features, *, seed: str = "0") -> 
                 stimuli = rig.stimuli
     except NotConformant as error:
         outcome, detail = NOT_MET[case.level], str(error)
-        if isinstance(error, Silent):
+        if isinstance(error, Broken):
             outcome = Outcome.FAIL  # whatever the case asked: it is gone
     except _TooLong:
         outcome, detail = Outcome.ERROR, f"not done after {CASE_S:g} s"
@@ -117,11 +117,12 @@ def _recovered(door: Door, features: Features) -> str:
     """Why the appliance cannot be asked any more, "" if it can."""
     try:
         with door.open(features, "again", None) as rig:
-            if rig.comes_up(_RECOVERY_S) or (Ability.PROCESS in door.abilities and rig.restart()):
-                return ""
+            problem = rig.comes_up(_RECOVERY_S)
+            if problem and Ability.PROCESS in door.abilities:
+                problem = rig.restart()
+            return problem
     except ApplianceError as error:
         return str(error)
-    return "the appliance returned nothing any more"
 
 
 @contextlib.contextmanager

@@ -46,6 +46,9 @@ class Wire(Protocol):
     def advance(self, seconds: float) -> None:
         """Let time pass."""
 
+    def outer_checksums(self, on: bool) -> None:
+        """Send with UDP checksums or, as at first, without."""
+
     def alerts(self) -> list[dict[str, Any]]:
         """What the appliance has reported since the case began, as EVE JSON objects."""
 
@@ -102,6 +105,9 @@ class MemoryWire:
                 break  # it asks for the same moment again: once is enough
         self._now = end
         self._take(lambda: self._plane.advance(end))
+
+    def outer_checksums(self, on: bool) -> None:
+        raise HarnessError("there is no UDP in memory")
 
     def alerts(self) -> list[dict[str, Any]]:
         return [self._eve(event) for event in self._events]
@@ -160,6 +166,9 @@ class UdpWire:
 
     def advance(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def outer_checksums(self, on: bool) -> None:
+        self._fleet.checksums = on
 
     def alerts(self) -> list[dict[str, Any]]:
         """The whole lines that were added to the appliance's EVE file since `follow`."""

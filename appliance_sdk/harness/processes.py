@@ -95,6 +95,7 @@ class Subprocess:
         )
 
     def start(self, target: Target) -> None:
+        self.kill()
         places = {**self._places, "address": target.address, "name": target.name}
         try:
             command = [word.format(**places) for word in self.command]
@@ -145,7 +146,7 @@ class Subprocess:
 
     def kill(self) -> None:
         if self._process is not None:
-            _end_session(self._process.pid, signal.SIGKILL)
+            _end_session(self._process.pid, signal.SIGKILL)  # also children that outlived it
             self._process.wait()
             self.pid = 0
 
@@ -157,10 +158,8 @@ class Subprocess:
             self.signal(signal.SIGTERM)
             if self.wait(_STOP_S / 10) is not None:
                 break
-        if self.wait(_STOP_S) is None:
-            _end_session(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self.pid = 0
+        self.wait(_STOP_S)
+        self.kill()
 
 
 class Forked:

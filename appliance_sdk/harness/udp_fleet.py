@@ -15,7 +15,7 @@ from appliance_sdk.dataplane.addresses import never_fragment, open_listeners, se
 from appliance_sdk.dataplane.port_replies import descriptor_room
 from appliance_sdk.dataplane.replies import drop_everything, error_name
 from appliance_sdk.errors import ConfigError, HarnessError
-from appliance_sdk.harness.balancer import ToTarget
+from appliance_sdk.harness.balancer import Place, ToTarget
 from appliance_sdk.harness.checks import Probe
 from appliance_sdk.harness.fleet import Arrival, ProbeResult
 from appliance_sdk.harness.probes import Probing
@@ -26,6 +26,8 @@ from appliance_sdk.wire.geneve import PORT
 _BUFFER_BYTES = 8 * 1024 * 1024
 _A_TURN = 512
 """Datagrams taken from one node before the others have their turn."""
+_HEARD_PORTS = 64
+"""Of so many ports the wrong replies, sent back to where a packet came from, are heard."""
 _SO_NO_CHECK = 11  # Linux, asm-generic/socket.h
 _AGAIN = (errno.EAGAIN, errno.ENOBUFS)
 
@@ -52,14 +54,14 @@ class UdpFleet:
         self.errors: Counter[str] = Counter()
         """Datagrams that the kernel would not send, by errno: "EADDRINUSE" for a taken port."""
         self._factor = factor
-        self._checksums = checksums
+        self.checksums = checksums
         self._ports: OrderedDict[tuple[str, int], socket.socket] = OrderedDict()
         self._probing = Probing()
-        self._listeners: dict[int, tuple[str, socket.socket]] = {}
+        self._listeners: dict[int, tuple[Place, socket.socket]] = {}
         try:
             for node in nodes:
                 for sock in open_listeners([node], PORT, receive_buffer_bytes=_BUFFER_BYTES):
-                    self._listeners[sock.fileno()] = node, sock
+                    self._listeners[sock.fileno()] = (node, PORT), sock
         except ConfigError as error:
             self.close()
             hint = f" ({error.hint})" if error.hint else ""
@@ -80,6 +82,7 @@ class UdpFleet:
     def send(self, datagram: ToTarget, now: float) -> None:
         try:
             sock = self._port(datagram.node, datagram.source_port)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, not self.checksums)
             sock.sendto(datagram.payload, (datagram.target.address, PORT))
         except OSError as error:
             if error.errno in _AGAIN:
@@ -122,7 +125,7 @@ class UdpFleet:
         for process in self.processes.values():
             process.stop()
 
-    def _hear(self, node: str, sock: socket.socket, arrivals: list[Arrival]) -> None:
+    def _hear(self, place: Place, sock: socket.socket, arrivals: list[Arrival]) -> None:
         for _ in range(_A_TURN):
             try:
                 payload, source = sock.recvfrom(65536)
@@ -131,7 +134,7 @@ class UdpFleet:
             except OSError as error:
                 self.errors[error_name(error.errno or 0)] += 1
                 return
-            arrivals.append(Arrival((source[0], source[1]), (node, PORT), payload))
+            arrivals.append(Arrival((source[0], source[1]), place, payload))
 
     def _port(self, node: str, port: int) -> socket.socket:
         place = node, port
@@ -140,18 +143,21 @@ class UdpFleet:
             self._ports.move_to_end(place)
             return sock
         if port == PORT:
-            return next(sock for address, sock in self._listeners.values() if address == node)
+            return next(sock for at, sock in self._listeners.values() if at == place)
         if len(self._ports) >= self._capacity:
-            self._ports.popitem(last=False)[1].close()
+            old = self._ports.popitem(last=False)[1]
+            self._listeners.pop(old.fileno(), None)
+            old.close()
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         with contextlib.ExitStack() as undo:
             undo.callback(sock.close)
-            drop_everything(sock)  # replies go to the node's port 6081, whatever comes here is none
-            if not self._checksums:
-                sock.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+            if len(self._ports) >= _HEARD_PORTS:
+                drop_everything(sock)  # a reply goes to the node's port 6081
             set_buffer(sock, send_bytes=_BUFFER_BYTES)
             never_fragment(sock)
             sock.bind(place)
             undo.pop_all()
+        if len(self._ports) < _HEARD_PORTS:
+            self._listeners[sock.fileno()] = place, sock
         self._ports[place] = sock
         return sock

@@ -6,6 +6,7 @@ from appliance_sdk.conformance.cases import (  # noqa: F401
     gwlb_options,
     inner,
     replies,
+    robust,
     sizes,
     tuples,
 )

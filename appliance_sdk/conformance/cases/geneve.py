@@ -190,3 +190,13 @@ def unknown_option_first(rig: Rig) -> None:
         [endpoint, attachment, long, empty, cookie, empty],
     ):
         rig.returned(syn.changed(header=flow.header(options)))
+
+
+@case("geneve/dangling-word", MUST, _T, reference="RFC 8926 §3.5: options fill the area exactly")
+def dangling_word(rig: Rig) -> None:
+    """An option area that ends with a word or two which are no whole option is dropped."""
+    flow = rig.tcp()
+    syn = flow.syn()
+    for words in (1, 2):
+        half = option(7, bytes(4 * (words - 1)), option_class=_UNKNOWN_CLASS, words=words + 1)
+        rig.silence(syn.changed(header=flow.header([*flow.options, half])))

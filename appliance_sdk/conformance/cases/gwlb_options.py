@@ -109,3 +109,13 @@ def every_endpoint(rig: Rig) -> None:
         counts = {len(rig.answers(flow.to_server(b"x"))) for _ in range(2)}
         expect(len(counts) == 1, "one endpoint's packets were sometimes returned, sometimes not")
     rig.returned(known.to_server(b"still here"))
+
+
+@case("gwlb/endpoint-replaced", MUST, _T, reference="AWS guide: an endpoint made anew has a new id")
+def endpoint_replaced(rig: Rig) -> None:
+    """When an endpoint is replaced, packets of a tuple that was known carry the new id: they go
+    back with the new one."""
+    flow = rig.udp()
+    rig.returned(flow.to_server(b"before"), flow.to_client(b"before"))
+    flow.endpoint, flow.cookie = "vpce-0123456789abcdef0", rig.cookie()
+    rig.returned(flow.to_server(b"after"), flow.to_client(b"after"))

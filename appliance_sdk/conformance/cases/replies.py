@@ -167,3 +167,20 @@ def order(rig: Rig) -> None:
     expect(len(got) == len(burst), f"of {len(burst)} packets, {len(got)} came back")
     wrong = next((i for i, text in enumerate(got) if text != f"{i:03d}"), None)
     expect(wrong is None, f"packet {wrong} of a burst was overtaken: {' '.join(got[:60])}")
+
+
+@case(
+    "reply/outer-checksum",
+    MUST,
+    _T,
+    needs=("sockets",),
+    reference="RFC 8926 §3.3; RFC 768: 0 or correct",
+)
+def outer_checksum(rig: Rig) -> None:
+    """Datagrams with a UDP checksum and without one (0) are both taken; no reply has a wrong one,
+    or it would not arrive."""
+    flow = rig.tcp()
+    rig.outer_checksums(True)
+    rig.returned(*flow.handshake())
+    rig.outer_checksums(False)
+    rig.returned(flow.to_server(b"without a checksum"))

@@ -1,0 +1,43 @@
+"""An appliance that behaves badly, as its first argument says; a plain echo otherwise."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+
+mode, address = sys.argv[1], sys.argv[2]
+
+if mode == "exits":
+    print("no licence found", flush=True)
+    sys.exit(7)
+if mode == "silent":
+    time.sleep(600)
+
+geneve = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+geneve.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+geneve.bind((address, 6081))
+ports: dict[int, socket.socket] = {}
+if mode == "child" and os.fork() == 0:
+    time.sleep(600)
+seen = 0
+while True:
+    packet, (node, port) = geneve.recvfrom(65535)
+    seen += 1
+    if port not in ports:
+        ports[port] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ports[port].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ports[port].bind((address, port))
+    if mode == "dies" and seen > 3:
+        print("assertion failed: seen <= 3", flush=True)
+        sys.exit(1)
+    if mode == "deaf" and seen > 3:
+        time.sleep(600)
+    copies = 5000 if mode == "floods" and seen > 3 else 1
+    answer = os.urandom(len(packet)) if mode == "garbage" and seen > 3 else packet
+    for _ in range(copies):
+        if mode == "swaps":
+            geneve.sendto(packet, (node, port))
+        else:
+            ports[port].sendto(answer, (node, 6081))
