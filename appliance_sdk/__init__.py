@@ -26,11 +26,10 @@ from appliance_sdk.plugin.hookspecs import hookimpl
 from appliance_sdk.plugin.packet import Packet, Tcp
 from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.plugin.verdict import Action, Policy, Verdict
+from appliance_sdk.version import __version__
 
 if TYPE_CHECKING:
     from appliance_sdk.cli.appliance import Appliance
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Action",
@@ -59,6 +58,7 @@ __all__ = [
     "Stats",
     "Tcp",
     "Verdict",
+    "__version__",
     "decode_config",
     "hookimpl",
     "near_miss",

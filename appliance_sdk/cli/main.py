@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from appliance_sdk import __version__
 from appliance_sdk.errors import ApplianceError, ConfigError, PluginError
+from appliance_sdk.version import __version__
 
 if TYPE_CHECKING:
     from appliance_sdk.plugin.base import Plugin

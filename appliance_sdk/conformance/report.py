@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from appliance_sdk import __version__
 from appliance_sdk.conformance.case import FEATURE_NAMES, Case, Profile
 from appliance_sdk.conformance.features import Features
 from appliance_sdk.conformance.outcome import Outcome, Result, Verdict, judge
 from appliance_sdk.errors import ConfigError
+from appliance_sdk.version import __version__
 
 CONTRACT = "gwlb-1"
 """The version of what is required; it changes when a case is added, removed or made stricter."""
