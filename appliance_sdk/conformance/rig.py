@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from appliance_sdk.conformance.case import Ability, NotConformant
+from appliance_sdk.conformance.case import NotConformant
 from appliance_sdk.conformance.compare import Reply, carries, differences
 from appliance_sdk.conformance.control import Control
 from appliance_sdk.conformance.conversation import (
@@ -26,12 +26,12 @@ Tap = Callable[[float, str, tuple[str, int], tuple[str, int], bytes], None]
 """Called with time, "to_target" or "from_target", source, destination and payload."""
 
 PATIENCE_S = 2.0
-"""Real seconds that a reply may take over UDP before it counts as not given."""
+"""Seconds that a reply may take before it counts as not given."""
 START_S = 20.0
-"""Real seconds that an appliance may take until it returns its first packet."""
+"""Seconds that an appliance may take until it returns its first packet."""
 _LOOK_S = 0.1
 GRACE_S = 0.03
-"""Real seconds after the reply to a later packet in which an earlier one may still be answered."""
+"""Seconds after the reply to a later packet in which an earlier one may still be answered."""
 FLOOD = 2000
 """Replies to one question that are too many to be one."""
 
@@ -143,7 +143,7 @@ class Rig:
         self._receive(0.0)
         while (reply := self._reply_to(datagram)) is None:
             patience = deadline - self.wire.now
-            if patience <= 0 or not self._realtime:
+            if patience <= 0:
                 raise NotConformant("the packet was not returned" + self._instead())
             self._receive(patience)
         node, address = self.wire.nodes[datagram.node], self.wire.addresses[datagram.address]
@@ -203,7 +203,7 @@ class Rig:
             except NotConformant as error:
                 problem = str(error)
             ended = self._control.last_words() if self._control is not None else ""
-            if ended or self.wire.now >= deadline or not self._realtime:
+            if ended or self.wire.now >= deadline:
                 return problem + ended
 
     def restart(self, patience_s: float = START_S) -> str:
@@ -242,10 +242,6 @@ class Rig:
             raise NotConformant(
                 f"{len(self._strays)} datagrams came that answer nothing" + self._instead()
             )
-
-    @property
-    def _realtime(self) -> bool:
-        return Ability.CLOCK not in self.wire.abilities
 
     def _reply_to(self, datagram: Datagram) -> Reply | None:
         """The first that looks like a reply, right or wrong."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class Wire(Protocol):
         """Hand over a datagram."""
 
     def receive(self, patience_s: float) -> list[Reply]:
-        """What has come; waits for at most so long (real seconds) if that is nothing."""
+        """What has come; waits for at most so long, on this wire's clock, if that is nothing."""
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -54,12 +54,18 @@ class Wire(Protocol):
 
 
 class Plane(Protocol):
-    """An appliance as a function: what `MemoryPlane` is, and what any Python object can be."""
+    """An appliance as a function: what `MemoryPlane` is, and what any Python object can be.
 
-    def deliver(self, payload: bytes, peer: bytes, local: bytes, now: float) -> list[Sent]:
+    A `Sent` leaves from the port that was sent from, to the node's 6081; a `Reply` says itself
+    which addresses and ports it has, right or wrong.
+    """
+
+    def deliver(
+        self, payload: bytes, peer: bytes, local: bytes, now: float
+    ) -> Sequence[Sent | Reply]:
         """A datagram arrives; what is sent at once. `peer` is port and address of the node."""
 
-    def advance(self, now: float) -> list[Sent]:
+    def advance(self, now: float) -> Sequence[Sent | Reply]:
         """Time passes; what is sent because of it."""
 
     def next_deadline(self) -> float:
@@ -93,14 +99,21 @@ class MemoryWire:
         self._take(lambda: self._plane.deliver(datagram.payload, peer, local, self._now))
 
     def receive(self, patience_s: float) -> list[Reply]:
+        if not self._replies and patience_s > 0:
+            self._pass(patience_s, until_reply=True)  # it may hold what it has not decided yet
         replies, self._replies = self._replies, []
         return replies
 
     def advance(self, seconds: float) -> None:
+        self._pass(seconds)
+
+    def _pass(self, seconds: float, *, until_reply: bool = False) -> None:
         end = self.now + seconds
         while (deadline := self._plane.next_deadline()) <= end:
             self._now = max(deadline, self._now)
             self._take(lambda: self._plane.advance(self._now))
+            if until_reply and self._replies:
+                return
             if self._plane.next_deadline() <= deadline:
                 break  # it asks for the same moment again: once is enough
         self._now = end
@@ -112,14 +125,18 @@ class MemoryWire:
     def alerts(self) -> list[dict[str, Any]]:
         return [self._eve(event) for event in self._events]
 
-    def _take(self, ask: Callable[[], list[Sent]]) -> None:
+    def _take(self, ask: Callable[[], Sequence[Sent | Reply]]) -> None:
         try:
             sent = ask()
         except ApplianceError:
             raise
         except Exception as error:
             raise NotConformant(f"it raised {error!r}") from error
-        for peer, local, payload in sent:
+        for one in sent:
+            if isinstance(one, Reply):
+                self._replies.append(one)
+                continue
+            peer, local, payload = one
             source = socket.inet_ntoa(local), int.from_bytes(peer[:2], "big")
             self._replies.append(Reply(source, (socket.inet_ntoa(peer[2:6]), PORT), payload))
 

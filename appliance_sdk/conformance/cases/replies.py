@@ -148,13 +148,24 @@ def newest_cookie(rig: Rig) -> None:
 )
 def own_cookie(rig: Rig) -> None:
     """Each packet goes back in its own encapsulation, also when packets of a tuple's former
-    flow come among those of its present one."""
+    flow come among those of its present one.
+
+    Who decides later, in a queue or another thread, and then takes the newest header of the
+    tuple, gives some packets the header of others.
+    """
     flow = rig.udp()
     rig.returned(flow.to_server(b"one"))
     late = flow.to_server(b"late")
+    former = [flow.to_server(b"former %d" % number) for number in range(3)]
     flow.cookie = rig.cookie()
     rig.returned(flow.to_server(b"two"))
     rig.returned(late, flow.to_client(b"three"))
+    present = [flow.to_server(b"present %d" % number) for number in range(3)]
+    burst = [datagram for pair in zip(former, present, strict=True) for datagram in pair]
+    for datagram in burst:
+        rig.send(datagram)
+    for datagram in burst:
+        rig.comes_back(datagram)
 
 
 @case("reply/order", MUST, _T, reference="a bump in the wire keeps the order of a flow")
