@@ -10,7 +10,9 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from appliance_sdk.dataplane.cbpf import Instruction
 from appliance_sdk.dataplane.mmsg import SO_RXQ_OVFL
+from appliance_sdk.dataplane.selector import attach_selector
 from appliance_sdk.errors import ConfigError
 from appliance_sdk.wire.geneve import PORT
 
@@ -23,6 +25,7 @@ _SIOCGIFCONF = 0x8912
 _IFREQ_BYTES = 16 + struct.calcsize("@LLHBBBxxx")  # netdevice(7): a name and a union
 _ADDRESS_AT = 16 + 4
 _KEY = "listen.addresses"
+_DISCARDED = 100_000
 
 
 def local_addresses() -> list[str]:
@@ -46,31 +49,62 @@ def open_listeners(
     port: int = PORT,
     *,
     receive_buffer_bytes: int = RECEIVE_BUFFER_BYTES,
-    reuse_port: bool = False,
 ) -> list[socket.socket]:
     """Bind a UDP socket to each address; "0.0.0.0" stands for every address of the machine.
 
-    `reuse_port` lets several sockets share an address, for several workers. Without it a second
-    appliance on the same address is refused, which is what one worker wants. Addresses that the
-    machine gets later are not listened on. Raises ConfigError, with nothing left open.
+    A second appliance on the same address is refused. Addresses that the machine gets later are
+    not listened on. Raises ConfigError, with nothing left open.
     """
-    wanted = expand_addresses(addresses)
-    listeners: list[socket.socket] = []
+    return open_groups(addresses, port, 1, (), receive_buffer_bytes=receive_buffer_bytes)[0]
+
+
+def open_groups(
+    addresses: Sequence[str],
+    port: int,
+    workers: int,
+    program: Sequence[Instruction],
+    *,
+    receive_buffer_bytes: int = RECEIVE_BUFFER_BYTES,
+) -> list[list[socket.socket]]:
+    """The same for several workers that share each address: the listeners of each worker.
+
+    The selector's `program` says whose a datagram is. The number of a socket in its group is the
+    order of binding, and changes when another one is closed: hold them all as long as any is used.
+    """
+    shared = workers > 1
+    opened: list[list[socket.socket]] = [[] for _ in range(workers)]
     try:
-        for address, given in wanted:
+        for address, given in expand_addresses(addresses):
             try:
-                listeners.append(_listener(address, port, receive_buffer_bytes, reuse_port))
+                if shared:  # a group takes in whoever asks: ask once without
+                    _listener(address, port).close()
+                for listeners in opened:
+                    first = shared and listeners is opened[0]
+                    listeners.append(
+                        _listener(
+                            address,
+                            port,
+                            receive_buffer_bytes,
+                            shared=shared,
+                            program=program if first else (),
+                        )
+                    )
             except OSError as error:
                 if not given and error.errno == errno.EADDRNOTAVAIL:
                     continue  # gone since we asked for the list, or its interface is down
                 raise _explain(error, address, port) from error
-        if not listeners:
+        if not opened[0]:
             raise ConfigError("no address to listen on", key=_KEY)
     except BaseException:
-        for listener in listeners:
-            listener.close()
+        for listeners in opened:
+            for listener in listeners:
+                listener.close()
         raise
-    return listeners
+    if shared:  # while a group grows, its members are not yet whose they will be
+        for listeners in opened:
+            for listener in listeners:
+                _discard(listener)
+    return opened
 
 
 def set_buffer(sock: socket.socket, receive_bytes: int = 0, send_bytes: int = 0) -> None:
@@ -117,11 +151,20 @@ def expand_addresses(addresses: Sequence[str]) -> list[tuple[str, bool]]:
     return list(wanted.items())
 
 
-def _listener(address: str, port: int, buffer_bytes: int, reuse_port: bool) -> socket.socket:
+def _listener(
+    address: str,
+    port: int,
+    buffer_bytes: int = 0,
+    *,
+    shared: bool = False,
+    program: Sequence[Instruction] = (),
+) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
-        if reuse_port:
+        if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if program:  # before the bind: it makes the group that the others join
+            attach_selector(sock, program)
         set_buffer(sock, receive_bytes=buffer_bytes)
         sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         never_fragment(sock)  # replies to packets from source port 6081 leave from here
@@ -130,6 +173,14 @@ def _listener(address: str, port: int, buffer_bytes: int, reuse_port: bool) -> s
         sock.close()
         raise
     return sock
+
+
+def _discard(sock: socket.socket) -> None:
+    for _ in range(_DISCARDED):
+        try:
+            sock.recv(1)
+        except BlockingIOError:
+            return
 
 
 def _explain(error: OSError, address: str, port: int) -> ConfigError:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from appliance_sdk.dataplane.handover import Handover
 from appliance_sdk.dataplane.mmsg import ReceiveBatch, SendBatch
 from appliance_sdk.dataplane.port_replies import PortReplies, descriptor_room
 from appliance_sdk.dataplane.raw_replies import RawReplies, raw_batch
@@ -61,6 +62,7 @@ class SocketPlane:
         batch: int = BATCH,
         reply_ports: int | None = None,
         shared_ports: bool = False,
+        handover: Handover | None = None,
         clock: Callable[[], float] = time.monotonic,
         send_wait_s: float = SEND_WAIT_S,
     ) -> None:
@@ -68,8 +70,8 @@ class SocketPlane:
 
         `raw`: reply through raw sockets (True), one bound socket per source port (False), or
         whichever the process may (None). `reply_ports` bounds the bound sockets, None: by the
-        descriptor limit. `shared_ports`: other workers bind the same source ports. Raises
-        ConfigError if raw sockets are demanded and not permitted.
+        descriptor limit. `shared_ports`: other workers bind the same source ports; `handover` is
+        the way to them. Raises ConfigError if raw sockets are demanded and not permitted.
         """
         self.engine = engine
         self.received = 0
@@ -100,6 +102,10 @@ class SocketPlane:
         self._poller = select.poll()
         for descriptor in self._listeners:
             self._poller.register(descriptor, select.POLLIN)
+        self._handover = handover
+        if handover is not None:
+            engine.divert = handover.divert
+            self._poller.register(handover.fileno(), select.POLLIN)
         self._extra: tuple[int, ...] = ()
 
     @property
@@ -127,7 +133,9 @@ class SocketPlane:
         count = 0
         for descriptor, events in self._poller.poll(wait_ms):
             listener = self._listeners.get(descriptor)
-            if listener is None:
+            if self._handover is not None and descriptor == self._handover.fileno():
+                count += self._take_over(self._handover)
+            elif listener is None:
                 self.ready.append(descriptor)
             elif events & select.POLLNVAL:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -174,6 +182,21 @@ class SocketPlane:
         if overflow is not None:
             self.kernel_drops += (overflow - self._overflows[descriptor]) & 0xFFFFFFFF
             self._overflows[descriptor] = overflow
+        return count
+
+    def _take_over(self, handover: Handover) -> int:
+        """Answer what other workers have handed over."""
+        now, count = self._clock(), 0
+        for peer, local, payload in handover.take():
+            count += 1
+            if self.engine.receive(payload, 0, len(payload), peer, local, now) == FORWARD:
+                if peer[2:] in self._own:
+                    self.send_errors["ELOOP"] += 1
+                else:
+                    self._scratch.add(peer, local, payload)
+            if self.engine.outbox:
+                self._take_outbox()
+        self._scratch.flush()
         return count
 
     def _answer(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.answers import Answers
 from appliance_sdk.engine.guard import Guard
@@ -22,7 +22,7 @@ from appliance_sdk.plugin.cidr import CidrSet
 from appliance_sdk.plugin.events import Anomaly, Event
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.manager import Pipeline, Seat
-from appliance_sdk.wire.packet import ACK, RST, SYN
+from appliance_sdk.wire.packet import ACK, RST, SYN, Headers
 
 if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
@@ -38,6 +38,13 @@ _USUAL_BYTES = 68  # with the shortest transport header, UDP's
 _TCP_FIELDS = struct.Struct(">IIBBH")
 _W0, _T1, _T2, _T3 = 0x08000800, 0x01080102, 0x01080202, 0x01080301
 _NO_FRAGMENT = 0x3FFF
+
+
+Divert: TypeAlias = Callable[
+    [int, Headers, "Buffer", tuple[bytes, bytes, int, int, int], float], bool
+]
+"""Called with endpoint id, headers, buffer, and (peer, local, start of the datagram, start of the
+inner packet, end), and the time."""
 
 
 class Engine:
@@ -64,6 +71,8 @@ class Engine:
         self.settings = settings
         self.pipeline = pipeline
         self.outbox: list[tuple[bytes, bytes, bytes]] = []
+        self.divert: Divert | None = None
+        """Asked about each fragment, where there are several workers: has another one got it?"""
         self.received = 0
         self.drops: Counter[str] = Counter()
         self.injected = 0

@@ -48,6 +48,11 @@ class Judge:
             return engine.drop("too_long")
         place = peer, local, buffer, start, inner
         if headers.is_fragment:
+            span = peer, local, start, inner, end
+            divert = engine.divert
+            if divert is not None and divert(geneve.endpoint_id, headers, buffer, span, engine.now):
+                engine.received -= 1
+                return REPLACED
             return self._fragment(headers, geneve.endpoint_id, geneve.cookie, place, end)
         key = _key(geneve.endpoint_id, headers)
         found = self._find(key, headers, geneve.cookie, place, inner, end)

@@ -19,6 +19,7 @@ from appliance_sdk.plugin.manager import Enabled, Pipeline, ZoneSettings
 from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.wire.geneve import PORT
 
+MOST_WORKERS = 64
 _MOST = 2**31 - 1
 """Of whole numbers: what setsockopt(2) takes."""
 
@@ -88,6 +89,7 @@ class ApplianceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
     workers: int = 1
+    """Processes that share the port, each with the flows that a hash of their packets gives it."""
     debug: bool = False
     """Refuse packets that a plugin kept after the call; slower."""
     listen: Listen = Listen()
@@ -101,8 +103,15 @@ class ApplianceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = ""
 
     def engine_settings(self) -> EngineSettings:
-        """The engine's part, with the origins."""
-        return msgspec.structs.replace(self.engine, origins=self.origins)
+        """One worker's engine: the origins, and its share of what bounds the appliance."""
+        engine = self.engine
+        return msgspec.structs.replace(
+            engine,
+            origins=self.origins,
+            max_flows=-(-engine.max_flows // self.workers),
+            stream_total_bytes=-(-engine.stream_total_bytes // self.workers),
+            rejects_per_s=engine.rejects_per_s / self.workers,
+        )
 
     def enabled(self, appliance: type[Plugin] | None = None) -> list[Enabled]:
         """Import what the file enables, behind the appliance itself if that has hooks.
@@ -185,7 +194,12 @@ def _check(config: ApplianceConfig) -> None:
     for key in ("listen", "health", "events", "drain", "engine"):
         _check_numbers(getattr(config, key), key, config.path)
     problems: list[tuple[bool, str, str, str]] = [
-        (config.workers != 1, "workers", f"{config.workers} workers", "this version runs one"),
+        (
+            not 1 <= config.workers <= MOST_WORKERS,
+            "workers",
+            f"{config.workers} is not in 1 to {MOST_WORKERS}",
+            "as many as the machine has cores, or 1",
+        ),
         (not config.listen.addresses, "listen.addresses", "is empty", 'try ["0.0.0.0"]'),
         (not 0 < config.listen.port < 65536, "listen.port", "is no port", "GWLB uses 6081"),
         (not 0 < config.health.port < 65536, "health.port", "is no port", "such as 8080"),

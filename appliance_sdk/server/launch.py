@@ -12,7 +12,9 @@ import time
 from functools import partial
 from typing import Any
 
-from appliance_sdk.dataplane.addresses import open_listeners
+from appliance_sdk.dataplane.addresses import open_groups
+from appliance_sdk.dataplane.handover import Handover, inbox_pair
+from appliance_sdk.dataplane.selector import selector
 from appliance_sdk.errors import ApplianceError, PluginError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.channel import Channel
@@ -57,9 +59,15 @@ class Launcher:
         """Start everything and stay until the end. Raises ConfigError or PluginError at start."""
         config = self._config
         listen = config.listen
-        self._listeners = open_listeners(
-            listen.addresses, listen.port, receive_buffer_bytes=listen.receive_buffer_bytes
+        self._program = selector(config.workers, int.from_bytes(os.urandom(8), "big"))
+        self._listeners = open_groups(
+            listen.addresses,
+            listen.port,
+            config.workers,
+            self._program,
+            receive_buffer_bytes=listen.receive_buffer_bytes,
         )
+        self._inboxes = [inbox_pair() for _ in range(config.workers)]
         self._health_socket = open_health_socket(config.health)
         self._to_supervisor, self._from_parent = Channel.pair()
         self._worker_channels = [Channel.pair() for _ in range(config.workers)]
@@ -96,10 +104,17 @@ class Launcher:
             self._config,
             self._enabled,
             self._loads,
-            self._listeners,
+            self._listeners[number],
+            self._handover(number),
             self._worker_channels[number][1],
             self._event_channels[number][0],
         )
+
+    def _handover(self, number: int) -> Handover | None:
+        if self._config.workers == 1:
+            return None
+        writers = [writer for _, writer in self._inboxes]
+        return Handover(number, self._program, self._inboxes[number][0], writers)
 
     def _be_supervisor(self) -> None:
         signal.set_wakeup_fd(-1)
@@ -271,8 +286,12 @@ class Launcher:
         if self._supervisor.pid:
             self._to_supervisor.send("stop")
             wait_for([self._supervisor])
-        for listener in self._listeners:
-            listener.close()
+        for listeners in self._listeners:
+            for listener in listeners:
+                listener.close()
+        for pair in self._inboxes:
+            for inbox in pair:
+                inbox.close()
         if self._health_socket is not None:
             self._health_socket.close()
         signal.set_wakeup_fd(-1)

@@ -20,6 +20,8 @@ _SUMMED = (
     "truncated",
     "unbindable_ports",
     "messages_lost",
+    "handed_over",
+    "handover_lost",
 )
 _SUMMED_BY_NAME = ("dropped", "send_errors", "metrics", "plugin_errors")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from appliance_sdk.dataplane.handover import Handover
 from appliance_sdk.dataplane.sockets import SocketPlane
 from appliance_sdk.engine import Engine
 from appliance_sdk.errors import ApplianceError
@@ -42,6 +43,7 @@ class Worker:
         enabled: Sequence[Enabled],
         loads: Sequence[Loaded],
         listeners: Sequence[socket.socket],
+        handover: Handover | None,
         parent: Channel,
         supervisor: Channel,
     ) -> None:
@@ -68,7 +70,15 @@ class Worker:
         apply_loads(self._engine, loads)
         self._engine.start()
         listen = config.listen
-        self._plane = SocketPlane(self._engine, listeners, raw=listen.raw, batch=listen.batch)
+        self._handover = handover
+        self._plane = SocketPlane(
+            self._engine,
+            listeners,
+            raw=listen.raw,
+            batch=listen.batch,
+            shared_ports=handover is not None,
+            handover=handover,
+        )
 
     def run(self) -> None:
         """The batch loop."""
@@ -150,6 +160,8 @@ class Worker:
             "plugin_errors": dict(engine.guard.errors),
             "degraded": engine.degraded,
             "messages_lost": self._supervisor.lost,
+            "handed_over": self._handover.handed_over if self._handover else 0,
+            "handover_lost": self._handover.lost if self._handover else 0,
         }
         self._supervisor.send("beat", **beat)
         if self._draining:
@@ -167,7 +179,7 @@ def _waiting(sock: socket.socket) -> int:
 def worker_process(number: int, *arguments: Any) -> None:
     """The life of a forked worker. Never returns."""
     status = CANNOT_START
-    parent: Channel = arguments[4]
+    parent: Channel = arguments[5]
     try:
         die_with_parent()
         faulthandler.enable()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from appliance_sdk.dataplane import addresses
-from appliance_sdk.dataplane.addresses import local_addresses, open_listeners
+from appliance_sdk.dataplane.addresses import local_addresses, open_groups, open_listeners
+from appliance_sdk.dataplane.selector import selector
 from appliance_sdk.errors import ConfigError
 
 
@@ -67,13 +68,15 @@ def test_a_failure_leaves_nothing_open(own_address: Callable[[], str]) -> None:
 
 def test_workers_share_an_address_when_told(own_address: Callable[[], str]) -> None:
     address = own_address()
-    listeners = [
-        *open_listeners([address], 6081, reuse_port=True),
-        *open_listeners([address], 6081, reuse_port=True),
-    ]
-    with pytest.raises(ConfigError):
+    program = selector(2, 1)
+    groups = open_groups([address], 6081, 2, program)
+    assert [len(listeners) for listeners in groups] == [1, 1]
+    with pytest.raises(ConfigError, match="another process has"):
         open_listeners([address], 6081)
-    _close(listeners)
+    with pytest.raises(ConfigError, match="another process has"):
+        open_groups([address], 6081, 2, program)
+    for listeners in groups:
+        _close(listeners)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_no_address_at_all() -> None:
     ],
 )
 def test_other_refusals(monkeypatch: pytest.MonkeyPatch, number: int, said: str) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(number, {errno.EIO: "Input/output error"}.get(number, ""))
 
     monkeypatch.setattr(addresses, "_listener", refuse)
