@@ -163,6 +163,8 @@ def load_config(path: str | Path, *, offline: bool = False) -> ApplianceConfig:
         raise ConfigError("unknown key `path`", path=str(path))
     config = decode_config(data, ApplianceConfig, path=path)
     config = msgspec.structs.replace(config, path=str(path))
+    if offline:  # what is replayed is judged in one go
+        config = msgspec.structs.replace(config, workers=1)
     if config.engine.origins:
         hint = "write it at the top of the file"
         raise ConfigError(

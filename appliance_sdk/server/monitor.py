@@ -97,6 +97,8 @@ class Monitor:
                     "worker": worker,
                     "pid": beat["pid"],
                     "heard_s_ago": round(now - self._heard[worker], 2),
+                    "received": beat["received"],
+                    "flows": beat["flows"],
                     "waiting_bytes": beat["waiting_bytes"],
                 }
                 for worker, beat in sorted(self._beats.items())

@@ -140,7 +140,7 @@ MISTAKES = [
     ('origin = ["10.0.0.0/8"]', "a.toml: origin: unknown key `origin` (did you mean `origins`?)"),
     ("origins = 5", "a.toml: origins: expected `array`, got `int`"),
     ("origins = [", "a.toml: is not TOML: "),
-    ('origins = ["::/0"]\nworkers = 2', "a.toml: workers: 2 workers (this version runs one)"),
+    ('origins = ["::/0"]\nworkers = 0', "a.toml: workers: 0 is not in 1 to 64 (as many as"),
     (
         'origins = ["::/0"]\n[health]\nprot = 1',
         "a.toml: health.prot: unknown key `prot` (did you mean `port`?)",

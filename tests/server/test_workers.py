@@ -1,0 +1,190 @@
+"""Several workers behind one port: no flow is split, and one that dies costs the others nothing."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from appliance_sdk.conformance.encapsulation import option
+from appliance_sdk.conformance.packets import numbered
+from appliance_sdk.wire import build_udp, fragment_packet
+from appliance_sdk.wire.geneve import build_geneve
+
+from .conftest import Running, alive
+
+Launch = Callable[..., Running]
+WORKERS = 4
+WINDOW = 64
+
+
+def launched(launch: Launch, **arguments: Any) -> Running:
+    running = launch(top=f"workers = {WORKERS}", **arguments).ready()
+    running.until(lambda: len(running.details()["workers"]) == WORKERS, "all workers")
+    return running
+
+
+def flow(number: int, *, ipv6: bool = False, back: bool = False, size: int = 4) -> bytes:
+    """A datagram of a flow, both directions of one flow in different encapsulations."""
+    client = number.to_bytes(4, "big")
+    server = b"\x0a\0\0\x02"
+    if ipv6:
+        client, server = b"\x20\x01" + bytes(10) + client, b"\x20\x01" + bytes(10) + server
+    ends = (server, client, 443, 5000) if back else (client, server, 5000, 443)
+    usual = build_geneve(1, number, ethertype=0x86DD if ipv6 else 0x0800)
+    more = b"".join(option(9, bytes(size), option_class=0xFFFE) for _ in range(number % 5))
+    words = len(usual) // 4 - 2 + len(more) // 4
+    encapsulation = bytes((words,)) + usual[1:] + more
+    return encapsulation + build_udp(*ends, payload=number.to_bytes(4, "big"))
+
+
+def ask(running: Running, datagrams: Sequence[bytes], patience_s: float = 5.0) -> list[bytes]:
+    """Send them all, no more at a time than the buffers hold: those that did not come back."""
+    waiting: dict[bytes, None] = {}
+    left = iter(datagrams)
+    more = True
+    deadline = time.monotonic() + patience_s
+    receiver = running._receiver
+    while (more or waiting) and time.monotonic() < deadline:
+        while more and len(waiting) < WINDOW:
+            datagram = next(left, b"")
+            more = bool(datagram)
+            if more:
+                waiting[datagram] = None
+                running.send(datagram)
+        if select.select([receiver], [], [], 0.05)[0]:
+            waiting.pop(receiver.recv(65535), None)
+            deadline = time.monotonic() + patience_s
+    return list(waiting)
+
+
+def counted(running: Running, name: str, at_least: int) -> dict[str, Any]:
+    def enough() -> Any:
+        counters = running.details()["counters"]
+        return counters if counters[name] >= at_least else None
+
+    found: dict[str, Any] = running.until(enough, f"{name} at least {at_least}")
+    return found
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_ten_thousand_flows_and_none_is_split_or_lost(launch: Launch, ipv6: bool) -> None:
+    running = launched(launch)
+    for back in (False, True):
+        size = 48 if back else 4  # header options of 32 to 252 bytes
+        sent = [flow(n, ipv6=ipv6, back=back, size=size) for n in range(10_000)]
+        assert not ask(running, sent)
+    counters = counted(running, "received", 20_000)
+    assert counters["flows_opened"] == 10_000  # a flow in two workers would count twice
+    assert counters["forwarded"] == 20_000
+    per_worker = [worker for worker in running.details()["workers"] if worker["received"] > 2000]
+    assert len(per_worker) == WORKERS
+
+
+def test_fragments_are_handed_to_the_worker_of_their_flow(launch: Launch) -> None:
+    running = launched(launch)
+    sent: list[bytes] = []
+    for number in range(100):
+        client = number.to_bytes(4, "big")
+        whole = build_udp(client, b"\x0a\0\0\x02", 5000, 443, payload=bytes(2000))
+        header = build_geneve(1, number)
+        running.send(header + build_udp(client, b"\x0a\0\0\x02", 5000, 443, payload=client))
+        sent += [header + piece for piece in fragment_packet(numbered(whole, number + 1), 1280)]
+    assert not ask(running, sent)
+    counters = counted(running, "forwarded", len(sent) + 100)
+    assert counters["flows_opened"] == 100
+    assert counters["handed_over"] > len(sent) / 2
+    assert counters["handover_lost"] == 0
+
+
+def owners(running: Running, numbers: Iterable[int]) -> dict[int, int]:
+    """The worker of each flow, told by stopping one after the other."""
+    pids = {w["worker"]: w["pid"] for w in running.details()["workers"]}
+    found: dict[int, int] = {}
+    for worker, pid in pids.items():
+        os.kill(pid, signal.SIGSTOP)
+        asked = {flow(n): n for n in numbers}
+        for datagram in ask(running, list(asked), patience_s=0.3):
+            found[asked[datagram]] = worker
+        os.kill(pid, signal.SIGCONT)
+        while ask(running, [flow(n) for n in asked.values()], patience_s=1.0):
+            continue
+    return found
+
+
+def test_a_killed_worker_costs_only_its_own_flows_and_those_for_less_than_a_second(
+    launch: Launch,
+) -> None:
+    running = launched(launch, settings="stalled_s = 30\n")
+    numbers = range(40)
+    assert not ask(running, [flow(n) for n in numbers])
+    owner = owners(running, numbers)
+    assert set(owner.values()) == set(range(WORKERS))
+    victim = owner[0]
+    pid = next(w["pid"] for w in running.details()["workers"] if w["worker"] == victim)
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    others = [flow(n) for n in numbers if owner[n] != victim]
+    assert not ask(running, others)
+    own = [flow(n) for n in numbers if owner[n] == victim]
+    running.until(lambda: not ask(running, own, patience_s=0.3), "its flows are forwarded", 5)
+    assert time.monotonic() - killed < 5
+    assert not ask(running, [flow(n) for n in numbers])
+
+
+def test_a_killed_parent_takes_every_worker_along_and_the_port_is_free(launch: Launch) -> None:
+    running = launched(launch)
+    children = running.children()
+    assert len(children) == WORKERS + 1
+    running.process.kill()
+    running.process.wait(10)
+    running.until(lambda: not any(alive(pid) for pid in children), "children gone", 1.0)
+
+    def free() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind((running.address, 6081))
+            except OSError:
+                return False
+        return True
+
+    running.until(free, "the port is free")
+
+
+def test_a_second_appliance_does_not_slip_into_the_group(launch: Launch) -> None:
+    import subprocess
+    import sys
+
+    running = launched(launch)
+    config = running.folder / "blocker.toml"
+    command = [sys.executable, str(running.folder / "blocker.py"), "run", str(config)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert second.returncode == 2
+    assert f"another process has UDP {running.address}:6081" in second.stderr
+    assert not ask(running, [flow(n) for n in range(200)])
+
+
+def test_health_follows_every_worker(launch: Launch) -> None:
+    running = launched(launch, settings="stalled_s = 0.5\n")
+    pid = running.details()["workers"][2]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    running.until(lambda: running.health()[0] == 503, "unhealthy")
+    assert any("worker 2" in reason for reason in running.details()["reasons"])
+    running.until(lambda: running.logged("worker.hung"), "replaced")
+    running.ready()
+    assert not ask(running, [flow(n) for n in range(200)])
+
+
+def test_every_worker_drains(launch: Launch) -> None:
+    running = launched(launch, settings="[drain]\nsettle_s = 0.5\nquiet_s = 0.5\n")
+    assert not ask(running, [flow(n) for n in range(100)])
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(20) == 0
+    kinds = [event["event_type"] for event in running.events()]
+    assert kinds.count("flow") == 100
