@@ -31,7 +31,8 @@ def gwlb() -> None:
     """Run a local Gateway Load Balancer with the VPC around it: `gwlb TOPOLOGY`.
 
     TOPOLOGY is a TOML file, or the name of one that comes with the SDK: `simple` (a client, a
-    load balancer, a server) or `inline-ids` (firewalls, then an IPS, then a web site).
+    load balancer, a server), `inline-ids` (firewalls, then an IPS, then a web site) or `transit`
+    (two VPCs that speak through a third, over a transit gateway, in two zones).
     """
 
 

@@ -11,11 +11,19 @@ from typing import Any, Protocol, TypeAlias
 
 from appliance_sdk.errors import HarnessError, MalformedPacket
 from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, Place, ToEndpoint, ToTarget
-from appliance_sdk.harness.routes import GATEWAY, LOCAL
+from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.trace import Hop, Trace, Transit, show_place
+from appliance_sdk.harness.transit import TransitGateway
 from appliance_sdk.harness.translation import translate_destination, translate_source
-from appliance_sdk.harness.vpc import TABLES_LIMIT, Endpoint, PublicAddresses, Step, Vpc
+from appliance_sdk.harness.vpc import (
+    NO_ROUTE,
+    TABLES_LIMIT,
+    Endpoint,
+    PublicAddresses,
+    Step,
+    Vpc,
+)
 from appliance_sdk.wire import parse_packet
 
 INTERNET_S = 0.005
@@ -60,7 +68,10 @@ class Network:
         self.hosts = dict(hosts)
         self.gateways = dict(gateways)
         self._to_target = to_target
-        self._vpcs = {name: Vpc(name, part) for name, part in topology.vpcs.items()}
+        self._vpcs = {name: Vpc(name, topology) for name in topology.vpcs}
+        self._transit_gateways = {
+            name: TransitGateway(name, topology) for name in topology.transit_gateways
+        }
         self._public = PublicAddresses(topology.hosts)
         self._homes = {name: (host.vpc, host.subnet) for name, host in topology.hosts.items()}
         self._owners = {
@@ -172,26 +183,49 @@ class Network:
         self._step(now, transit, vpc_name, subnet, step)
 
     def _step(self, now: float, transit: Transit, vpc_name: str, place: str, step: Step) -> None:
-        route = f"{step.route} (route table {step.table})" if step.route else step.table
-        transit.tables += 1
-        if transit.tables > TABLES_LIMIT:
-            self._drop(transit, now, place, "routing_loop", f"{route}, for the 16th time")
+        if not self._passes(now, transit, place, step):
             return
-        if step.endpoint:
-            self._hop(transit, now, place, "routed", route)
-            endpoint = self._vpcs[vpc_name].endpoints[step.endpoint]
+        if step.to == "endpoint":
+            endpoint = self._vpcs[vpc_name].endpoints[step.name]
             self._later(now, VPC_S, self._enter_endpoint, transit, endpoint)
-        elif step.end == LOCAL:
-            self._hop(transit, now, place, "routed", route)
+        elif step.to == "transit gateway":
+            zone = self._vpcs[vpc_name].zones[place]
+            self._later(now, VPC_S, self._transit, transit, step.name, vpc_name, zone)
+        elif step.to == LOCAL:
             self._later(now, VPC_S, self._deliver, transit, vpc_name)
-        elif step.end == GATEWAY:
-            self._hop(transit, now, place, "routed", route)
+        elif step.to == GATEWAY:
             self._later(now, VPC_S, self._leave_vpc, transit, vpc_name)
+
+    def _passes(self, now: float, transit: Transit, place: str, step: Step, zone: str = "") -> bool:
+        """Whether a table leads a packet on, and it has not passed too many of them."""
+        transit.tables += 1
+        if step.to in (BLACKHOLE, NO_ROUTE):
+            self._drop(transit, now, place, step.to, str(step))
+        elif transit.tables > TABLES_LIMIT:
+            self._drop(transit, now, place, "routing_loop", f"{step}, after {TABLES_LIMIT} tables")
         else:
-            self._drop(transit, now, place, step.end, route)
+            self._hop(transit, now, place, "routed", f"{step}, zone {zone}" if zone else str(step))
+            return True
+        return False
+
+    def _transit(self, now: float, transit: Transit, name: str, vpc_name: str, zone: str) -> None:
+        """A packet comes from a zone of a VPC to a transit gateway."""
+        gateway = self._transit_gateways[name]
+        entrance = gateway.entrance(vpc_name, zone)
+        if entrance is None:
+            detail = f"zone {zone} of {vpc_name} has no subnet that is attached"
+            self._drop(transit, now, name, "zone_not_attached", detail)
+            return
+        headers = parse_packet(transit.packet, 0, len(transit.packet))
+        step = gateway.step(entrance, headers.destination)
+        leaves = gateway.attachments.get(step.name)
+        zone = gateway.zone(leaves, zone, headers) if leaves is not None else ""
+        if self._passes(now, transit, name, step, zone) and leaves is not None:
+            self._later(now, VPC_S, self._subnet, transit, leaves.vpc, leaves.subnets[zone])
 
     def _enter_endpoint(self, now: float, transit: Transit, endpoint: Endpoint) -> None:
         gateway = self.gateways[endpoint.gateway]
+        self._hop(transit, now, endpoint.name, "endpoint", endpoint.id)
         outcome = gateway.from_endpoint(endpoint.id, transit.packet, now)
         if isinstance(outcome, Dropped):
             self._gateway_drop(transit, now, endpoint.gateway, outcome)
@@ -201,7 +235,6 @@ class Network:
             self._hop(reset, now, endpoint.gateway, "made", "a TCP reset to the sender")
             self._leave_endpoint(now, reset, outcome)
         else:
-            self._hop(transit, now, endpoint.name, "endpoint", endpoint.id)
             detail = (
                 f"{show_place(_packed(outcome.node), outcome.source_port)} -> "
                 f"{outcome.target.address}:6081, cookie {outcome.cookie:08x}, "

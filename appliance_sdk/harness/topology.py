@@ -47,9 +47,22 @@ class EndpointPart(Part, frozen=True):
     """`[vpcs.NAME.endpoints.NAME]`: a Gateway Load Balancer endpoint."""
 
     subnet: str
-    gateway: str
+    gateway: str = ""
+    """The load balancer behind it, or else:"""
+    service: str = ""
+    """The endpoint service, of which the load balancer in the endpoint's zone serves it."""
     id: str = ""
     """"vpce-" and 17 hex digits; empty: made from its name."""
+
+
+class EndpointServicePart(Part, frozen=True):
+    """`[endpoint_services.NAME]`: load balancers that are one service, in all of their zones.
+
+    An endpoint is connected to one of them only (AWS, "Access an inspection system"): the first
+    that has a node in its zone.
+    """
+
+    gateways: tuple[str, ...]
 
 
 class VpcPart(Part, frozen=True):
@@ -58,11 +71,33 @@ class VpcPart(Part, frozen=True):
     cidrs: tuple[str, ...]
     subnets: dict[str, SubnetPart]
     route_tables: dict[str, dict[str, str]]
-    """By name: destination range to target. `local` routes need not be written."""
+    """By name: destination range to `local`, `igw`, `blackhole`, or the name of an endpoint or a
+    transit gateway. `local` routes need not be written."""
     endpoints: dict[str, EndpointPart] = {}
     edge_routes: str = ""
     """The route table of its internet gateway; empty: packets go straight to their subnet."""
     internet_gateway: bool = True
+
+
+class AttachmentPart(Part, frozen=True):
+    """`[transit_gateways.NAME.attachments.NAME]`: a VPC that is attached."""
+
+    vpc: str
+    subnets: tuple[str, ...]
+    """One in each zone that is attached; their tables route what the transit gateway delivers."""
+    routes: str
+    """Which of its route tables the transit gateway asks about packets from this VPC."""
+    appliance_mode: bool = False
+    """AWS's `ApplianceModeSupport`: a flow keeps one zone of this VPC, in both directions and for
+    its life. Without it a packet stays in the zone that it came from."""
+
+
+class TransitGatewayPart(Part, frozen=True):
+    """`[transit_gateways.NAME]`: a router between VPCs."""
+
+    attachments: dict[str, AttachmentPart]
+    route_tables: dict[str, dict[str, str]]
+    """By name: destination range to the name of an attachment, or `blackhole`."""
 
 
 class HttpService(Part, frozen=True, tag="http", tag_field="kind"):
@@ -116,6 +151,8 @@ class Topology(Part, frozen=True):
     gateways: dict[str, GatewayPart]
     vpcs: dict[str, VpcPart]
     hosts: dict[str, HostPart]
+    endpoint_services: dict[str, EndpointServicePart] = {}
+    transit_gateways: dict[str, TransitGatewayPart] = {}
     seed: int = 0
     """Everything that is random comes from it."""
     loopback: str = "127.90"
@@ -149,8 +186,22 @@ class Topology(Part, frozen=True):
             for index, (name, part) in enumerate(parts.items())
         ]
 
+    def load_balancer(self, vpc: str, endpoint: str) -> str:
+        """Which load balancer serves an endpoint, "" if none has a node in its zone."""
+        place = self.vpcs[vpc].endpoints[endpoint]
+        zone = self.vpcs[vpc].subnets[place.subnet].zone
+        names = self.load_balancers(place)
+        return next((name for name in names if zone in self.gateways[name].zones), "")
+
+    def load_balancers(self, place: EndpointPart) -> tuple[str, ...]:
+        """Those of the service that an endpoint is connected to."""
+        if place.service:
+            return self.endpoint_services[place.service].gateways
+        return (place.gateway,)
+
     def check(self) -> None:
-        """Raise ConfigError if a name leads nowhere, ranges overlap or a route leads in circles."""
+        """Raise ConfigError for what AWS would refuse: names that lead nowhere, ranges that
+        overlap in a VPC, routes to where none may lead."""
         from appliance_sdk.harness.topology_check import check_topology
 
         check_topology(self)

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL, RouteTable, parse_network
-from appliance_sdk.harness.topology import HostPart, VpcPart
+from appliance_sdk.harness.routes import KEYWORDS, LOCAL, RouteTable, parse_network
+from appliance_sdk.harness.topology import HostPart, Topology
 from appliance_sdk.wire.geneve import format_endpoint
 
 TABLES_LIMIT = 16
 """A packet that passed so many route tables goes in circles."""
+NO_ROUTE = "no_route"
+"""No route of a table leads to the destination."""
 
 
 class Step(NamedTuple):
     """What one route table said."""
 
     table: str
+    """"" if none was asked: within a subnet packets need no router."""
     route: str
     """"10.0.1.0/24 -> gwlbe-a", "" if there was none."""
-    endpoint: str
-    """The endpoint that it leads to, "" if it leads to none."""
-    end: str
-    """Where it leads instead: "local", "igw", "blackhole" or "no_route"; "" behind an endpoint."""
+    to: str
+    """What it leads to: "endpoint", "transit gateway", "attachment", "local", "igw", "blackhole",
+    or "no_route"."""
+    name: str = ""
+    """Of the endpoint, transit gateway or attachment."""
+
+    def __str__(self) -> str:
+        if not self.table:
+            return "within the subnet"
+        return f"{self.route or 'no route'} (route table {self.table})"
 
 
 class Endpoint(NamedTuple):
@@ -40,7 +48,8 @@ class Endpoint(NamedTuple):
 class Vpc:
     """Routes of a VPC, from its description."""
 
-    def __init__(self, name: str, part: VpcPart) -> None:
+    def __init__(self, name: str, topology: Topology) -> None:
+        part = topology.vpcs[name]
         self.name = name
         cidrs = [parse_network(text) for text in part.cidrs]
         self._tables = {
@@ -49,20 +58,31 @@ class Vpc:
         self._subnet_tables = {
             subnet: self._tables[place.routes] for subnet, place in part.subnets.items()
         }
+        self._within = {
+            subnet: RouteTable(subnet, map(parse_network, place.cidrs), {})
+            for subnet, place in part.subnets.items()
+        }
         self._edge = self._tables[part.edge_routes] if part.edge_routes else None
+        self.zones = {subnet: place.zone for subnet, place in part.subnets.items()}
+        """The zone of each subnet."""
         self.endpoints = {
             endpoint: Endpoint(
                 endpoint,
                 place.id or endpoint_id(name, endpoint),
                 place.subnet,
-                place.gateway,
+                topology.load_balancer(name, endpoint),
                 part.subnets[place.subnet].zone,
             )
             for endpoint, place in part.endpoints.items()
         }
 
     def from_subnet(self, subnet: str, destination: bytes) -> Step:
-        """What the subnet's table says of a packet that leaves a host or an endpoint there."""
+        """What the subnet's table says of a packet that leaves a host or an endpoint there.
+
+        Packets to another interface of the same subnet do not ask it (AWS, "Gateway route tables").
+        """
+        if self._within[subnet].look_up(destination) is not None:
+            return Step("", "", LOCAL)
         return self._step(self._subnet_tables[subnet], destination)
 
     def from_edge(self, destination: bytes) -> Step | None:
@@ -72,10 +92,11 @@ class Vpc:
     def _step(self, table: RouteTable, destination: bytes) -> Step:
         route = table.look_up(destination)
         if route is None:
-            return Step(table.name, "", "", "no_route")
-        if route.target in (LOCAL, GATEWAY, BLACKHOLE):
-            return Step(table.name, str(route), "", route.target)
-        return Step(table.name, str(route), route.target, "")
+            return Step(table.name, "", NO_ROUTE)
+        if route.target in KEYWORDS:
+            return Step(table.name, str(route), route.target)
+        to = "endpoint" if route.target in self.endpoints else "transit gateway"
+        return Step(table.name, str(route), to, route.target)
 
 
 class PublicAddresses:
@@ -100,29 +121,10 @@ class PublicAddresses:
         return self._public.get((vpc, private))
 
 
-def subnet_steps(vpc: Vpc, subnet: str, destination: bytes) -> Iterator[Step]:
-    """The tables that a packet to `destination` meets on its way out of a subnet."""
-    return _follow(vpc, vpc.from_subnet(subnet, destination), destination)
-
-
-def edge_steps(vpc: Vpc, destination: bytes) -> Iterator[Step]:
-    """The tables that a packet from outside meets on its way to `destination`."""
-    step = vpc.from_edge(destination)
-    return _follow(vpc, step, destination) if step is not None else iter(())
-
-
 def endpoint_id(vpc: str, name: str) -> str:
     """An id for an endpoint that was given none: the same for the same names."""
     digest = hashlib.blake2b(f"{vpc}/{name}".encode(), digest_size=8).digest()
     return format_endpoint(int.from_bytes(digest, "big"))
-
-
-def _follow(vpc: Vpc, step: Step, destination: bytes) -> Iterator[Step]:
-    for _ in range(TABLES_LIMIT):
-        yield step
-        if not step.endpoint:
-            return
-        step = vpc.from_subnet(vpc.endpoints[step.endpoint].subnet, destination)
 
 
 def _packed(text: str) -> bytes:

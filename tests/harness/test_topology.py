@@ -19,18 +19,27 @@ from appliance_sdk.harness.translation import translate_destination, translate_s
 from appliance_sdk.wire import build_icmp, build_tcp, build_udp, parse_packet, transport_checksum
 from appliance_sdk.wire.checksum import checksum
 
-SIMPLE = Path(__file__).parents[2] / "appliance_sdk" / "harness" / "topologies" / "simple.toml"
-
-MISTAKES = [
-    tuple(line.replace("\\n", "\n") for line in entry.split("\n"))
-    for entry in Path(__file__).with_name("mistakes.txt").read_text().strip().split("\n\n")
-]
-"""What is written wrong in `simple.toml`, and what must be said about it: three lines each."""
+SHIPPED = Path(__file__).parents[2] / "appliance_sdk" / "harness" / "topologies"
+SIMPLE = SHIPPED / "simple.toml"
 
 
-@pytest.mark.parametrize(("right", "wrong", "said"), MISTAKES)
-def test_a_mistake_is_one_line(tmp_path: Path, right: str, wrong: str, said: str) -> None:
-    text = SIMPLE.read_text()
+def mistakes(name: str, topology: str) -> list[tuple[str, ...]]:
+    """What is written wrong in a topology, and what must be said about it: three lines each."""
+    text = Path(__file__).with_name(name).read_text().strip()
+    return [
+        (topology, *(line.replace("\\n", "\n") for line in entry.split("\n")))
+        for entry in text.split("\n\n")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("topology", "right", "wrong", "said"),
+    [*mistakes("mistakes.txt", "simple"), *mistakes("mistakes_transit.txt", "transit")],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path, topology: str, right: str, wrong: str, said: str
+) -> None:
+    text = (SHIPPED / f"{topology}.toml").read_text()
     assert right in text
     path = tmp_path / "mistake.toml"
     path.write_text(text.replace(right, wrong, 1))
@@ -66,7 +75,16 @@ def test_twice_the_same_address_or_name() -> None:
         msgspec.convert(data, Topology).check()
 
 
-@pytest.mark.parametrize("name", ["simple", "inline-ids"])
+def test_a_route_to_a_transit_gateway_wants_an_attachment() -> None:
+    data: dict[str, Any] = tomllib.loads((SHIPPED / "transit.toml").read_text())
+    tgw = data["transit_gateways"]["tgw"]
+    del tgw["attachments"]["data"]
+    tgw["route_tables"]["inspected"]["10.2.0.0/16"] = "blackhole"
+    with pytest.raises(ConfigError, match=r"data\.route_tables\.out.*data is not attached to tgw"):
+        msgspec.convert(data, Topology).check()
+
+
+@pytest.mark.parametrize("name", ["simple", "inline-ids", "transit"])
 def test_what_is_shipped_is_right(name: str) -> None:
     topology = shipped_topology(name)
     topology.check()
@@ -96,6 +114,11 @@ def test_the_longest_prefix_wins(routes: dict[str, str], number: int) -> None:
     else:
         assert found.destination.prefixlen == max(n.prefixlen for n in matching)
         assert address in found.destination
+
+
+def test_a_route_for_all_of_the_vpc_takes_the_place_of_local() -> None:
+    table = RouteTable("t", [parse_network("10.0.0.0/16")], {"10.0.0.0/16": "e1"})
+    assert [str(route) for route in table.routes] == ["10.0.0.0/16 -> e1"]
 
 
 A, B, C = (
