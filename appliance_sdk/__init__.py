@@ -24,6 +24,7 @@ from appliance_sdk.plugin.flow import Flow, Stats
 from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
 from appliance_sdk.plugin.hookspecs import hookimpl
 from appliance_sdk.plugin.packet import Packet, Tcp
+from appliance_sdk.plugin.shared import Shared
 from appliance_sdk.plugin.sink import Sink
 from appliance_sdk.plugin.verdict import Action, Policy, Verdict
 from appliance_sdk.version import __version__
@@ -54,6 +55,7 @@ __all__ = [
     "PluginConfig",
     "PluginError",
     "Policy",
+    "Shared",
     "Sink",
     "Stats",
     "Tcp",

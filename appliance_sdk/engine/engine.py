@@ -13,6 +13,7 @@ from appliance_sdk.engine.host import Host
 from appliance_sdk.engine.judge import DROP, FORWARD, Judge
 from appliance_sdk.engine.lifecycle import Lifecycle
 from appliance_sdk.engine.settings import EngineSettings
+from appliance_sdk.engine.shared import SharedState
 from appliance_sdk.engine.state import restore_flow, save_flow
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
@@ -66,6 +67,7 @@ class Engine:
         log: Callable[..., None],
         debug: bool = False,
         first_flow_id: int = 1,
+        shared: SharedState | None = None,
     ) -> None:
         self.now = now
         self.settings = settings
@@ -79,6 +81,7 @@ class Engine:
         """Packets of our own: resets, ICMP errors, replies."""
         self.edited = 0
         """Forwarded packets that a plugin edited."""
+        self.shared = shared if shared is not None else SharedState(settings.shared)
         self.metrics: Counter[str] = Counter()
         """Counters of plugins: "plugin.metric"."""
         self._origins = CidrSet(settings.origins)

@@ -51,6 +51,19 @@ class Host:
         """Add to a plugin's counter."""
         self._engine.metrics[f"{self._seats[id(plugin)].name}.{metric}"] += n
 
+    def shared_count(self, scope: str, key: bytes, window_s: float, n: int) -> int:
+        """Add to a counter that all workers have."""
+        return self._engine.shared.count(scope, key, window_s, n, self._engine.now)
+
+    def shared_put(self, scope: str, key: bytes, value: bytes, ttl_s: float) -> bool:
+        """Store a value for all workers; False if it is too large."""
+        now = self._engine.now
+        return self._engine.shared.values.put((scope, key), value, now + ttl_s, now)
+
+    def shared_get(self, scope: str, key: bytes) -> bytes | None:
+        """A value that any worker has stored."""
+        return self._engine.shared.values.get((scope, key), self._engine.now)
+
     def degrade(self, plugin: Plugin, reason: str | None) -> None:
         """Remember what a plugin says about itself; None takes it back."""
         name = self._seats[id(plugin)].name

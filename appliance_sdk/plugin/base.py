@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from appliance_sdk.errors import PluginError
 from appliance_sdk.plugin.configurable import Configurable
 from appliance_sdk.plugin.hookspecs import PLUGIN_HOOKS, refuse_near_misses
+from appliance_sdk.plugin.shared import Shared
 
 if TYPE_CHECKING:
     from appliance_sdk.plugin.config import PluginConfig
@@ -20,6 +21,9 @@ class PluginHost(Protocol):
 
     now: float
 
+    def shared_count(self, scope: str, key: bytes, window_s: float, n: int) -> int: ...
+    def shared_put(self, scope: str, key: bytes, value: bytes, ttl_s: float) -> bool: ...
+    def shared_get(self, scope: str, key: bytes) -> bytes | None: ...
     def wake_plugin(self, plugin: Plugin, after_s: float) -> None: ...
     def recheck_flows(self, plugin: Plugin) -> None: ...
     def emit_event(self, plugin: Plugin, event: Event, flow: Flow | None) -> None: ...
@@ -37,6 +41,7 @@ class Plugin(Configurable):
 
     zone: str
     _host: PluginHost | None = None
+    _shared: Shared | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -95,6 +100,13 @@ class Plugin(Configurable):
     def count(self, metric: str, n: int = 1) -> None:
         """Add to a counter of this plugin; summed over zones and workers."""
         self._engine.count(self, metric, n)
+
+    @property
+    def shared(self) -> Shared:
+        """Counters and small values that this plugin's instances in all workers share."""
+        if self._shared is None:
+            self._shared = Shared(self._engine, self.name, self.zone)
+        return self._shared
 
     def degraded(self, reason: str | None) -> None:
         """Tell health that this plugin cannot do its work; None when it can again."""

@@ -209,6 +209,13 @@ def _check(config: ApplianceConfig) -> None:
         (config.engine.max_flows < 1, "engine.max_flows", "must be at least 1", ""),
         (config.engine.recheck_batch < 1, "engine.recheck_batch", "must be at least 1", ""),
         (config.engine.expiry_batch < 1, "engine.expiry_batch", "must be at least 1", ""),
+        (config.engine.shared.counters < 64, "engine.shared.counters", "must be at least 64", ""),
+        (
+            config.engine.shared.values_bytes < 4096,
+            "engine.shared.values_bytes",
+            "must be at least 4096",
+            "",
+        ),
         (config.events.queue < 1, "events.queue", "must be at least 1", ""),
         (config.health.stalled_s <= 0, "health.stalled_s", "must be more than 0", ""),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import resource
 import select
@@ -15,6 +16,7 @@ from typing import Any
 from appliance_sdk.dataplane.addresses import open_groups
 from appliance_sdk.dataplane.handover import Handover, inbox_pair
 from appliance_sdk.dataplane.selector import selector
+from appliance_sdk.engine.shared import SharedState, shared_bytes
 from appliance_sdk.errors import ApplianceError, PluginError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.channel import Channel
@@ -67,6 +69,8 @@ class Launcher:
             self._program,
             receive_buffer_bytes=listen.receive_buffer_bytes,
         )
+        # Before the fork, and not of one process: what all have and write.
+        self._shared = mmap.mmap(-1, shared_bytes(config.engine.shared, config.workers))
         self._inboxes = [inbox_pair() for _ in range(config.workers)]
         self._health_socket = open_health_socket(config.health)
         self._to_supervisor, self._from_parent = Channel.pair()
@@ -106,6 +110,7 @@ class Launcher:
             self._loads,
             self._listeners[number],
             self._handover(number),
+            SharedState(self._config.engine.shared, self._shared, number, self._config.workers),
             self._worker_channels[number][1],
             self._event_channels[number][0],
         )

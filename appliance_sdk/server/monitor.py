@@ -21,6 +21,8 @@ _SUMMED = (
     "unbindable_ports",
     "messages_lost",
     "handed_over",
+    "shared_evicted",
+    "shared_missed",
     "handover_lost",
 )
 _SUMMED_BY_NAME = ("dropped", "send_errors", "metrics", "plugin_errors")

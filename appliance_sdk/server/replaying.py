@@ -122,7 +122,7 @@ def replay_by_udp(
     listeners = open_listeners(listen.addresses, listen.port)
     # Nobody listens while the capture is sent: all that is said until then has to wait.
     (control, worker_control), (worker_events, events) = Channel.pair(), Channel.pair(1 << 40)
-    arguments = (config, enabled, loads, listeners, None, worker_control, worker_events)
+    arguments = (config, enabled, loads, listeners, None, None, worker_control, worker_events)
     child = Child("worker", lambda: worker_process(0, *arguments))
     child.fork(time.monotonic())
     result = ReplayResult(str(capture), over_udp=True)

@@ -18,6 +18,7 @@ import msgspec
 from appliance_sdk.dataplane.handover import Handover
 from appliance_sdk.dataplane.sockets import SocketPlane
 from appliance_sdk.engine import Engine
+from appliance_sdk.engine.shared import SharedState
 from appliance_sdk.errors import ApplianceError
 from appliance_sdk.plugin.events import Event
 from appliance_sdk.plugin.manager import Enabled
@@ -44,6 +45,7 @@ class Worker:
         loads: Sequence[Loaded],
         listeners: Sequence[socket.socket],
         handover: Handover | None,
+        shared: SharedState | None,
         parent: Channel,
         supervisor: Channel,
     ) -> None:
@@ -66,6 +68,7 @@ class Worker:
             log=log_event,
             debug=config.debug,
             first_flow_id=int.from_bytes(os.urandom(4), "big") << 20 | 1,
+            shared=shared,
         )
         apply_loads(self._engine, loads)
         self._engine.start()
@@ -160,6 +163,8 @@ class Worker:
             "plugin_errors": dict(engine.guard.errors),
             "degraded": engine.degraded,
             "messages_lost": self._supervisor.lost,
+            "shared_evicted": self._engine.shared.counters.evicted,
+            "shared_missed": self._engine.shared.values.missed,
             "handed_over": self._handover.handed_over if self._handover else 0,
             "handover_lost": self._handover.lost if self._handover else 0,
         }
@@ -179,7 +184,7 @@ def _waiting(sock: socket.socket) -> int:
 def worker_process(number: int, *arguments: Any) -> None:
     """The life of a forked worker. Never returns."""
     status = CANNOT_START
-    parent: Channel = arguments[5]
+    parent: Channel = arguments[6]
     try:
         die_with_parent()
         faulthandler.enable()

@@ -8,5 +8,6 @@ if TYPE_CHECKING:
     import mmap
 
     Buffer: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
+    WritableBuffer: TypeAlias = bytearray | memoryview | mmap.mmap
 else:
-    Buffer = object
+    Buffer = WritableBuffer = object

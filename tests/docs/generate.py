@@ -30,6 +30,7 @@ from appliance_sdk import (
     Plugin,
     PluginConfig,
     PluginError,
+    Shared,
     Sink,
     Stats,
     Tcp,
@@ -122,7 +123,7 @@ CALLED = (Bench, ConfigError, InProcess, PluginError, Subprocess)
 """Classes whose parameters are shown."""
 
 API = {
-    "Plugins": (Plugin, PluginConfig, FlowHandler, Appliance, Sink),
+    "Plugins": (Plugin, PluginConfig, FlowHandler, Shared, Appliance, Sink),
     "What they are given": (Flow, Stats, Packet, Tcp, Chunk),
     "What they answer": (Verdict,),
     "What they report": (Alert, Event, FlowInfo, Dropped, FlowEnded, Anomaly),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance_sdk.engine import EngineSettings
+from appliance_sdk.engine.shared import SharedLimits
 from appliance_sdk.flow.reassembly import StreamLimits
 from appliance_sdk.harness import REASONS
 from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log
@@ -58,10 +59,11 @@ def test_every_event_that_is_logged_is_in_the_list() -> None:
 def test_every_setting_is_on_the_operations_page() -> None:
     page = (DOCS / "operations.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`(?:\[\w+\] )?(\w+)`", page))
-    structs = [ApplianceConfig, EngineSettings, Listen, Health, Log, Events, Drain, StreamLimits]
+    tables = [Listen, Health, Log, Events, Drain, StreamLimits, SharedLimits]
+    structs = [ApplianceConfig, EngineSettings, *tables]
     names = {name for struct in structs for name in struct.__struct_fields__}
-    tables = {"listen", "health", "log", "events", "drain", "engine", "stream", "zones", "plugins"}
-    assert names - documented <= {*tables, "path"}
+    others = "listen health log events drain engine stream shared zones plugins path"
+    assert names - documented <= set(others.split())
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

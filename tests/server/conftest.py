@@ -78,6 +78,12 @@ class Blocker(Appliance):
             raise ValueError("7002")
         if flow.server_port in self.ports:
             return Verdict.BLOCK.because("listed", rule=str(flow.server_port))
+        if flow.server_port == 7004 and self.shared.count(b"n", window_s=1e6) > 10:
+            return Verdict.BLOCK
+        if flow.server_port == 7005:
+            self.shared.put(flow.client_ip, b"known", ttl_s=60)
+        if flow.server_port == 7006 and self.shared.get(flow.client_ip) is None:
+            return Verdict.BLOCK
         if flow.server_port == 7003:
             flow.alert("seven thousand and three", rule=7003, severity=1, more="x")
         return Verdict.DONE

@@ -30,13 +30,15 @@ def launched(launch: Launch, **arguments: Any) -> Running:
     return running
 
 
-def flow(number: int, *, ipv6: bool = False, back: bool = False, size: int = 4) -> bytes:
+def flow(
+    number: int, *, ipv6: bool = False, back: bool = False, size: int = 4, port: int = 443
+) -> bytes:
     """A datagram of a flow, both directions of one flow in different encapsulations."""
     client = number.to_bytes(4, "big")
     server = b"\x0a\0\0\x02"
     if ipv6:
         client, server = b"\x20\x01" + bytes(10) + client, b"\x20\x01" + bytes(10) + server
-    ends = (server, client, 443, 5000) if back else (client, server, 5000, 443)
+    ends = (server, client, port, 5000) if back else (client, server, 5000, port)
     usual = build_geneve(1, number, ethertype=0x86DD if ipv6 else 0x0800)
     more = b"".join(option(9, bytes(size), option_class=0xFFFE) for _ in range(number % 5))
     words = len(usual) // 4 - 2 + len(more) // 4
@@ -188,3 +190,19 @@ def test_every_worker_drains(launch: Launch) -> None:
     assert running.process.wait(20) == 0
     kinds = [event["event_type"] for event in running.events()]
     assert kinds.count("flow") == 100
+
+
+def test_what_a_plugin_counts_and_remembers_is_that_of_all_workers(launch: Launch) -> None:
+    running = launched(launch)
+    counted_flows = [flow(n, port=7004) for n in range(60)]
+    assert len(ask(running, counted_flows, patience_s=0.5)) == 50
+    # Another flow of the same client, which another worker may have, knows what the first one put.
+    assert not ask(running, [flow(n, port=7005) for n in range(60)])
+    assert not ask(running, [flow(n, port=7006) for n in range(60)])
+    assert len(ask(running, [flow(n, port=7006) for n in range(100, 110)], patience_s=0.5)) == 10
+    for worker in running.details()["workers"]:
+        os.kill(worker["pid"], signal.SIGKILL)
+    # What they shared outlives them.
+    running.until(lambda: not ask(running, [flow(0)], patience_s=0.3), "forwarding again")
+    assert not ask(running, [flow(n, port=7006) for n in range(60)])
+    assert len(ask(running, [flow(n, port=7004) for n in range(200, 210)], patience_s=0.5)) == 10
