@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from appliance_sdk.errors import HarnessError, MalformedPacket
+from appliance_sdk.harness.addresses import Addresses
 from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, Place, ToEndpoint, ToTarget
 from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL
 from appliance_sdk.harness.topology import Topology
@@ -20,7 +21,6 @@ from appliance_sdk.harness.vpc import (
     NO_ROUTE,
     TABLES_LIMIT,
     Endpoint,
-    PublicAddresses,
     Step,
     Vpc,
 )
@@ -72,13 +72,8 @@ class Network:
         self._transit_gateways = {
             name: TransitGateway(name, topology) for name in topology.transit_gateways
         }
-        self._public = PublicAddresses(topology.hosts)
+        self._addresses = Addresses(topology)
         self._homes = {name: (host.vpc, host.subnet) for name, host in topology.hosts.items()}
-        self._owners = {
-            (host.vpc, ipaddress.ip_address(address).packed): name
-            for name, host in topology.hosts.items()
-            for address in host.addresses
-        }
         self._endpoints: dict[str, tuple[str, Endpoint]] = {}
         for vpc_name, vpc in self._vpcs.items():
             for endpoint in vpc.endpoints.values():
@@ -86,11 +81,6 @@ class Network:
                     raise HarnessError(f"two endpoints have the id {endpoint.id}")
                 self._endpoints[endpoint.id] = vpc_name, endpoint
                 self.gateways[endpoint.gateway].add_endpoint(endpoint.id, endpoint.zone)
-        self._ranges = [
-            (ipaddress.ip_network(cidr), name)
-            for name, part in topology.vpcs.items()
-            for cidr in part.cidrs
-        ]
         self._nodes = {
             node: (name, gateway)
             for name, gateway in self.gateways.items()
@@ -254,12 +244,12 @@ class Network:
     def _leave_vpc(self, now: float, transit: Transit, vpc_name: str) -> None:
         """Out through the internet gateway, under the public address."""
         source, _ = self._ends(transit)
-        if len(source) == 4:
-            public = self._public.public(vpc_name, source)
-            if public is None:
-                detail = f"{show_place(source)} has no public address"
-                self._drop(transit, now, "igw", "no_public_address", detail)
-                return
+        public = self._addresses.outside(vpc_name, source)
+        if public is None:
+            detail = f"{show_place(source)} has no public address"
+            self._drop(transit, now, "igw", "no_public_address", detail)
+            return
+        if public != source:
             transit.packet = translate_source(transit.packet, public)
             detail = f"source {show_place(source)} to {show_place(public)}"
             self._hop(transit, now, "igw", "translated", detail)
@@ -267,18 +257,15 @@ class Network:
 
     def _internet(self, now: float, transit: Transit) -> None:
         destination = self._ends(transit)[1]
-        if ("", destination) in self._owners:
+        if self._addresses.owner("", destination):
             self._later(now, INTERNET_S, self._deliver, transit, "")
             return
-        private = self._public.private(destination)
-        if private is None and len(destination) == 16:
-            ip = ipaddress.ip_address(destination)
-            private = next(((vpc, destination) for net, vpc in self._ranges if ip in net), None)
-        if private is None:
+        inside = self._addresses.inside(destination)
+        if inside is None:
             detail = f"nobody has {show_place(destination)}"
             self._drop(transit, now, "internet", "no_host", detail)
             return
-        self._later(now, INTERNET_S, self._enter_vpc, transit, *private)
+        self._later(now, INTERNET_S, self._enter_vpc, transit, *inside)
 
     def _enter_vpc(self, now: float, transit: Transit, vpc_name: str, private: bytes) -> None:
         """In through the internet gateway: the private address, then its edge route table."""
@@ -296,8 +283,8 @@ class Network:
 
     def _deliver(self, now: float, transit: Transit, vpc_name: str) -> None:
         destination = self._ends(transit)[1]
-        owner = self._owners.get((vpc_name, destination))
-        if owner is None:
+        owner = self._addresses.owner(vpc_name, destination)
+        if not owner:
             detail = f"nobody has {show_place(destination)}"
             self._drop(transit, now, vpc_name or "internet", "no_host", detail)
             return

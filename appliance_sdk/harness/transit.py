@@ -60,19 +60,22 @@ class TransitGateway:
         return Step(entrance.table.name, str(route), "attachment", route.target)
 
     def zone(self, leaves: Attachment, zone: str, headers: Headers) -> str:
-        """In which zone a packet leaves by an attachment that came in in `zone`.
-
-        In appliance mode a hash of the flow decides, the same for both directions. Otherwise the
-        packet stays in its zone; if that is not attached there, AWS says only that it gets through:
-        here each direction is hashed by itself, since nothing promises more.
-        """
-        zones = list(leaves.subnets)
+        """In which zone a packet leaves by an attachment that came in in `zone`."""
+        zones = self.zones(leaves, zone)
         if leaves.appliance_mode:
             return zones[self._hash(flow_key("", headers)) % len(zones)]
-        if zone in leaves.subnets:
-            return zone
         ends = headers.source, headers.destination, headers.source_port, headers.destination_port
         return zones[self._hash((headers.protocol, *ends)) % len(zones)]
+
+    def zones(self, leaves: Attachment, zone: str) -> list[str]:
+        """In which zones it may leave.
+
+        In appliance mode a hash of the flow decides between all of them, the same for both
+        directions. Otherwise the packet stays in its zone; if that is not attached there, AWS says
+        only that it gets through: each direction is hashed by itself, since nothing promises more.
+        """
+        stays = zone in leaves.subnets and not leaves.appliance_mode
+        return [zone] if stays else list(leaves.subnets)
 
     def _hash(self, what: tuple[object, ...]) -> int:
         digest = hashlib.blake2b(repr(what).encode(), digest_size=8, key=self._seed).digest()

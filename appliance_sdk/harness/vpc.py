@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from typing import NamedTuple
 
 from appliance_sdk.harness.routes import KEYWORDS, LOCAL, RouteTable, parse_network
-from appliance_sdk.harness.topology import HostPart, Topology
+from appliance_sdk.harness.topology import Topology
 from appliance_sdk.wire.geneve import format_endpoint
 
 TABLES_LIMIT = 16
@@ -99,33 +98,7 @@ class Vpc:
         return Step(table.name, str(route), to, route.target)
 
 
-class PublicAddresses:
-    """The internet gateway's one-to-one translation of elastic IP addresses."""
-
-    def __init__(self, hosts: dict[str, HostPart]) -> None:
-        self._private: dict[bytes, tuple[str, bytes]] = {}
-        self._public: dict[tuple[str, bytes], bytes] = {}
-        for host in hosts.values():
-            first = next((a for a in host.addresses if ":" not in a), "")
-            if host.public and first:
-                public, private = _packed(host.public), _packed(first)
-                self._private[public] = host.vpc, private
-                self._public[host.vpc, private] = public
-
-    def private(self, public: bytes) -> tuple[str, bytes] | None:
-        """The VPC and the address there that a public address stands for."""
-        return self._private.get(public)
-
-    def public(self, vpc: str, private: bytes) -> bytes | None:
-        """The public address of an address in a VPC."""
-        return self._public.get((vpc, private))
-
-
 def endpoint_id(vpc: str, name: str) -> str:
     """An id for an endpoint that was given none: the same for the same names."""
     digest = hashlib.blake2b(f"{vpc}/{name}".encode(), digest_size=8).digest()
     return format_endpoint(int.from_bytes(digest, "big"))
-
-
-def _packed(text: str) -> bytes:
-    return ipaddress.ip_address(text).packed
