@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
@@ -41,22 +42,39 @@ def run_cases(
     Before the first case and behind each one a plain packet must come back; if none does even
     after a restart, the rest is ERROR. Raises HarnessError if the appliance never comes up.
     """
+    bracket = Bracket(door, features, seed=seed)
     results: list[Result] = []
-    reason = _first_sign(door, features)
     for case in cases:
-        missing = missing_for(case, door, features)
-        if missing:
-            result = Result(case, Outcome.UNSUPPORTED, missing)
-        elif reason:
-            result = Result(case, Outcome.ERROR, reason)
-        else:
-            result = run_case(case, door, features, seed=seed)
-            if result.outcome not in (Outcome.PASS, Outcome.INFO):
-                reason = _recovered(door, features)
+        result = bracket.ask(case, features)
         result = result._replace(expected=(expected or {}).get(case.id, ""))
         results.append(result)
         progress(result)
     return results
+
+
+class Bracket:
+    """Asks one appliance, with plain packets before the first case and behind each one.
+
+    Raises HarnessError if the appliance never comes up.
+    """
+
+    def __init__(self, door: Door, features: Features, *, seed: str = "0") -> None:
+        self.door = door
+        self.lost = _first_sign(door, features)
+        """Why the appliance cannot be asked any more, "" if it can."""
+        self._seed = seed
+
+    def ask(self, case: Case, features: Features) -> Result:
+        """The outcome of a case: UNSUPPORTED if it needs what is not there."""
+        missing = missing_for(case, self.door, features)
+        if missing:
+            return Result(case, Outcome.UNSUPPORTED, missing)
+        if self.lost:
+            return Result(case, Outcome.ERROR, self.lost)
+        result = run_case(case, self.door, features, seed=self._seed)
+        if result.outcome not in (Outcome.PASS, Outcome.INFO):
+            self.lost = _recovered(self.door, features)
+        return result
 
 
 def run_case(case: Case, door: Door, features: Features, *, seed: str = "0") -> Result:
@@ -127,19 +145,23 @@ def _recovered(door: Door, features: Features) -> str:
 
 @contextlib.contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    """Raise _TooLong after so many real seconds, if this is the main thread."""
+    """Raise _TooLong after so many real seconds, where that is possible."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise _TooLong
 
-    try:
-        before = signal.signal(signal.SIGALRM, stop)
-    except ValueError:  # not the main thread: then nobody interrupts
-        yield
+    sooner = signal.getitimer(signal.ITIMER_REAL)[0]  # pytest-timeout's, for example
+    if threading.current_thread() is not threading.main_thread() or 0 < sooner < seconds:
+        yield  # nobody can interrupt, or somebody else will
         return
+    before = signal.signal(signal.SIGALRM, stop)
+    began = time.monotonic()
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if sooner:
+            left = max(sooner - (time.monotonic() - began), 0.001)
+            signal.setitimer(signal.ITIMER_REAL, left)

@@ -44,6 +44,11 @@ class InProcess:
         self._engine = settings if settings is not None else EngineSettings()
         self._zones = zones
 
+    @property
+    def recipe(self) -> tuple[Any, ...]:
+        """What it is made of: equal for two that behave alike."""
+        return self.plugins, [one.config for one in self._enabled], self._engine, self._zones
+
     def start(
         self,
         now: float,

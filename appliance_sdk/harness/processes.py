@@ -73,9 +73,14 @@ class Subprocess:
         self.command = words
         self.pid = 0
         self._places = {"health_port": str(health_port), "origins": origins}
-        self._env = {**os.environ, **(env or {})}
+        self._env = dict(env or {})
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def recipe(self) -> tuple[Any, ...]:
+        """What is started: equal for two that behave alike."""
+        return self.command, self._places, self._env, self._log
 
     def again(
         self,
@@ -109,7 +114,7 @@ class Subprocess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=self._env,
+                env={**os.environ, **self._env},
                 start_new_session=True,  # Ctrl-C is for the harness, which then stops them
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
             )

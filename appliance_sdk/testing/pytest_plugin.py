@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from appliance_sdk.harness.datagrams import Capture
     from appliance_sdk.testing.traffic import FlowFactory
 
+pytest_plugins = ["appliance_sdk.testing.pytest_conformance"]
+
 _CAPTURE = pytest.StashKey[Any]()
 
 
@@ -52,10 +54,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 @pytest.fixture
 def appliance() -> Any:
     """What is tested; yours to define."""
-    raise pytest.UsageError(
+    pytest.fail(
         "define a fixture `appliance` that returns your appliance: a Plugin class, "
         "InProcess(MyPlugin, setting=…), Subprocess('my-appliance --listen {address}') "
-        "or Running(address, health_port=…), all from appliance_sdk.testing"
+        "or Running(address, health_port=…), all from appliance_sdk.testing",
+        pytrace=False,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from inner_pytest import run_pytest
 
 ECHO = Path(__file__).parents[1] / "support" / "echo_appliance.py"
 
@@ -33,21 +33,8 @@ def test_telnet_is_refused(flow_factory):
 """
 
 
-def run_pytest(folder: Path, *options: str, **files: str) -> subprocess.CompletedProcess[str]:
-    (folder / "no_telnet.py").write_text(NO_TELNET)
-    for name, text in files.items():
-        (folder / f"{name}.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=.", *options]
-    environment = {**os.environ, "COLUMNS": "120"}
-    return subprocess.run(
-        command,
-        cwd=folder,
-        text=True,
-        capture_output=True,
-        timeout=100,
-        env=environment,
-        check=False,
-    )
+def run_vendor(folder: Path, *options: str, **files: str) -> subprocess.CompletedProcess[str]:
+    return run_pytest(folder, *options, no_telnet=NO_TELNET, **files)
 
 
 def test_a_first_harness_test_has_ten_lines() -> None:
@@ -56,7 +43,7 @@ def test_a_first_harness_test_has_ten_lines() -> None:
 
 @pytest.mark.parametrize("plane", ["memory", "udp"])
 def test_it_passes_in_memory_and_over_udp(tmp_path: Path, plane: str) -> None:
-    done = run_pytest(tmp_path, f"--gwlb-plane={plane}", test_it=FIRST_TEST)
+    done = run_vendor(tmp_path, f"--gwlb-plane={plane}", test_it=FIRST_TEST)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
     said = "gwlb: over UDP, its clock 5 times as fast as the real one"
@@ -67,20 +54,20 @@ def test_one_parameter_runs_both(tmp_path: Path) -> None:
     both = FIRST_TEST.replace(
         "def test_", '@pytest.mark.parametrize("gwlb_plane", ["memory", "udp"])\ndef test_'
     )
-    done = run_pytest(tmp_path, "-v", test_it=both)
+    done = run_vendor(tmp_path, "-v", test_it=both)
     assert "test_telnet_is_refused[memory] PASSED" in done.stdout, done.stdout
     assert "test_telnet_is_refused[udp] PASSED" in done.stdout, done.stdout
 
 
 def test_without_an_appliance_it_says_what_to_write(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, test_it="def test_it(gwlb): ...")
+    done = run_vendor(tmp_path, test_it="def test_it(gwlb): ...")
     assert done.returncode == 1
     assert "define a fixture `appliance` that returns your appliance" in done.stdout
 
 
 def test_a_failed_test_leaves_a_capture(tmp_path: Path) -> None:
     wrong = FIRST_TEST.replace("tcp(23).reset", "tcp(23).opened")
-    done = run_pytest(tmp_path, f"--basetemp={tmp_path / 'base'}", test_it=wrong)
+    done = run_vendor(tmp_path, f"--basetemp={tmp_path / 'base'}", test_it=wrong)
     assert done.returncode == 1
     assert "between load balancer and appliance" in done.stdout
     assert "tcp 10.0.1.10:23 -> 203.0.113.10" in done.stdout
@@ -107,15 +94,15 @@ def test_echo(flow_factory, gwlb, capture):
     sent, came = capture.to_target, capture.from_target
     assert {{one.header for one in sent}} == {{one.header for one in came}}
 """
-    done = run_pytest(tmp_path, "--gwlb-plane=udp", test_it=test)
+    done = run_vendor(tmp_path, "--gwlb-plane=udp", test_it=test)
     assert done.returncode == 0, done.stdout
-    refused = run_pytest(tmp_path, test_it=test)
+    refused = run_vendor(tmp_path, test_it=test)
     assert "Subprocess runs outside this process: use --gwlb-plane=udp" in refused.stdout
 
 
 def test_the_wrong_kind_of_appliance_is_one_line(tmp_path: Path) -> None:
     test = "import pytest\n@pytest.fixture\ndef appliance(): return 42\ndef test_it(gwlb): ..."
-    done = run_pytest(tmp_path, "--gwlb-plane=udp", test_it=test)
+    done = run_vendor(tmp_path, "--gwlb-plane=udp", test_it=test)
     assert "`appliance` is a int: neither a plugin nor what runs one" in done.stdout
 
 
