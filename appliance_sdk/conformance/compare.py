@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from appliance_sdk.conformance.conversation import Datagram
 from appliance_sdk.wire.geneve import PORT
+from appliance_sdk.wire.packet import RST, TCP
 
 
 class Reply(NamedTuple):
@@ -17,10 +18,18 @@ class Reply(NamedTuple):
 
 
 def carries(reply: Reply, datagram: Datagram) -> bool:
-    """Whether a reply holds this inner packet, perhaps with its TTL decremented."""
-    size = len(datagram.inner)
-    inner = reply.payload[-size:]
-    return len(reply.payload) >= size and without_ttl(inner) == without_ttl(datagram.inner)
+    """Whether a reply holds this inner packet, perhaps with its TTL decremented.
+
+    An ICMP error that quotes the packet ends like it, and is none.
+    """
+    inner = _inner(reply)
+    return bool(inner) and without_ttl(inner) == without_ttl(datagram.inner)
+
+
+def is_reset(reply: Reply) -> bool:
+    """Whether a reply holds a RST over IPv4, such as an appliance makes to end a connection."""
+    inner = _inner(reply)
+    return len(inner) == 40 and inner[0] == 0x45 and inner[9] == TCP and bool(inner[33] & RST)
 
 
 def differences(
@@ -31,6 +40,19 @@ def differences(
     `node` is the load balancer's address that sent the datagram, `address` the appliance's that
     it went to.
     """
+    wrong = encapsulation_differences(datagram, reply, node, address)
+    inner = reply.payload[len(datagram.header) :]
+    if reply.payload.startswith(datagram.header) and inner != datagram.inner:
+        masked = without_ttl(inner) == without_ttl(datagram.inner)
+        if not (masked and ttl_may_fall):
+            wrong.append("inner packet: " + _first_difference(datagram.inner, inner))
+    return wrong
+
+
+def encapsulation_differences(
+    datagram: Datagram, reply: Reply, node: str, address: str
+) -> list[str]:
+    """What is wrong with addresses, ports and GENEVE header of a reply, whatever it holds."""
     wrong = []
     if reply.source[1] != datagram.source_port:
         swapped = " (an ordinary UDP socket swaps the ports; GWLB's stay as they are)"
@@ -45,13 +67,8 @@ def differences(
     if reply.destination[1] != PORT:
         wrong.append(f"went to UDP port {reply.destination[1]}, not {PORT}")
     header = reply.payload[: len(datagram.header)]
-    inner = reply.payload[len(datagram.header) :]
     if header != datagram.header:
         wrong.append("GENEVE header: " + _first_difference(datagram.header, header))
-    elif inner != datagram.inner:
-        masked = without_ttl(inner) == without_ttl(datagram.inner)
-        if not (masked and ttl_may_fall):
-            wrong.append("inner packet: " + _first_difference(datagram.inner, inner))
     return wrong
 
 
@@ -63,6 +80,11 @@ def without_ttl(packet: bytes) -> bytes:
     if version == 6 and len(packet) >= 40:
         return packet[:7] + b"\0" + packet[8:]
     return packet
+
+
+def _inner(reply: Reply) -> bytes:
+    """What follows the GENEVE header, by the length that the header says (RFC 8926 §3.4)."""
+    return reply.payload[8 + (reply.payload[0] & 0x3F) * 4 :] if reply.payload else b""
 
 
 def _first_difference(expected: bytes, got: bytes) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.direction import is_icmp_error
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED
@@ -164,7 +165,21 @@ class Judge:
     def _ask_handlers(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None, str]:
         """The first terminal verdict, or the reason for which the stream refuses the packet."""
         engine = self._engine
-        for seat, hook in flow._on_packet:
+        verdict, seat = self._ask_packet_hooks(flow, packet, flow._on_packet)
+        if verdict is not None:
+            return verdict, seat, ""
+        if flow._on_data and flow.mode != BLOCKED:
+            if packet.headers.flags & URG:
+                packet.clear_urgent()
+            judged = engine.streams.judge(flow, packet, engine.now)
+            return judged.verdict, judged.seat, judged.drop
+        return None, None, ""
+
+    def _ask_packet_hooks(
+        self, flow: Flow, packet: Packet, hooks: Sequence[tuple[Seat, Any]]
+    ) -> tuple[Verdict | None, Seat | None]:
+        engine = self._engine
+        for seat, hook in hooks:
             engine.guard.calling = seat
             try:
                 outcome = hook(packet)
@@ -175,15 +190,10 @@ class Judge:
             if outcome is None:
                 continue
             if outcome.action >= Action.DROP:
-                return outcome, seat, ""
+                return outcome, seat
             if outcome.action is Action.DONE:
                 engine.detach(flow, seat)
-        if flow._on_data and flow.mode != BLOCKED:
-            if packet.headers.flags & URG:
-                packet.clear_urgent()
-            judged = engine.streams.judge(flow, packet, engine.now)
-            return judged.verdict, judged.seat, judged.drop
-        return None, None, ""
+        return None, None
 
     def _fragment(
         self, headers: Headers, endpoint_id: int, cookie: int, place: _Place, end: int
@@ -228,6 +238,11 @@ class Judge:
         if flow.mode == BLOCKED:
             entry.drop = True
             return self._refuse(flow, place[2], inner, headers, to_server)
+        if flow.mode == HANDLED and headers.fragment_offset == 0:
+            judged = self._first_fragment(flow, to_server, place[2], inner, end, headers)
+            if judged == DROP:
+                entry.drop = True
+                return DROP
         if fragment.whole is None:
             return FORWARD
         whole = fragment.whole
@@ -237,6 +252,23 @@ class Judge:
             engine.edited -= 1
             return engine.drop("fragment_edited")
         return judged
+
+    def _first_fragment(
+        self, flow: Flow, to_server: bool, buffer: Buffer, start: int, end: int, headers: Headers
+    ) -> int:
+        """Ask the handlers that want to see it: its headers decide about what follows, too."""
+        hooks = [(seat, hook) for seat, hook in flow._on_packet if hook.__self__.fragments]
+        if not hooks:
+            return FORWARD
+        packet = self._view(flow, buffer, start, end, headers, to_server)
+        verdict, seat = self._ask_packet_hooks(flow, packet, hooks)
+        self._release(flow, packet)
+        if verdict is None:
+            return FORWARD
+        if verdict.action is not Action.DROP:
+            self._engine.lifecycle.decide(flow, verdict, seat)
+        name = seat.name if seat else ""
+        return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
 
     def _count(self, flow: Flow, to_server: bool, length: int) -> None:
         engine = self._engine

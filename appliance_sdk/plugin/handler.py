@@ -40,6 +40,11 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
     edits: ClassVar[bool] = False
     """The handler masks stream bytes; out-of-order segments then wait for the missing ones."""
 
+    fragments: ClassVar[bool] = False
+    """Show `packet` the first fragment of each packet, too, by itself: to drop it is to drop the
+    others. Without it fragments are forwarded as they come, and only the packet that the last one
+    completes is shown and can be dropped."""
+
     registry: ClassVar[dict[str, type[FlowHandler[Any]]]] = {}
     """For the engine: every handler class by "module:name": how saved states find theirs."""
 

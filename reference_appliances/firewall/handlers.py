@@ -28,6 +28,7 @@ class GateHandler(FlowHandler["Firewall"]):
     the same flow (IKE 500 to 500, say), nor can a reload come too late for one who keeps trying.
     """
 
+    fragments = True
     opened: bool = False
     server_opened: bool = False
     _last: Verdict | None = None
@@ -64,6 +65,7 @@ class IcmpHandler(FlowHandler["Firewall"]):
     errors that path MTU discovery lives on would be lost with it.
     """
 
+    fragments = True
     client_asked: bool = False
     server_asked: bool = False
     _reported: dict[tuple[bool, str], Verdict] = msgspec.field(default_factory=dict)

@@ -41,6 +41,7 @@ from appliance_sdk import (
     read_toml,
     show_end,
 )
+from appliance_sdk.conformance import policy_files
 from appliance_sdk.engine import DROP_REASONS
 from appliance_sdk.harness import shipped_topology
 from appliance_sdk.harness.draw_svg import draw_svg
@@ -275,3 +276,6 @@ def plain_signature(function: object) -> str:
 if __name__ == "__main__":
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8")
+    policy = policy_files.read_policy()
+    (policy_files.FOLDER / policy_files.TEXT).write_text(policy_files.policy_text(policy))
+    (policy_files.FOLDER / policy_files.RULES).write_text(policy_files.rules_text(policy))

@@ -455,6 +455,35 @@ def test_fragments_of_a_dropped_datagram_cannot_be_completed_by_another(
     assert [bench.send(f) for f in good] == [[f] for f in good]
 
 
+@pytest.mark.parametrize(("client", "server"), [(A, B), (A6, B6)])
+def test_a_handler_may_judge_a_packet_by_its_first_fragment(client: bytes, server: bytes) -> None:
+    shown: list[int] = []
+
+    class Looks(FlowHandler["LooksAtAll"]):
+        fragments = True
+
+        def packet(self, packet: Packet) -> Outcome:
+            shown.append(len(packet.payload))
+            return Verdict.DROP if packet.payload.startswith(b"evil") else None
+
+    class LooksAtAll(Plugin):
+        def flow_opened(self, flow: Flow) -> Opening:
+            return Looks()
+
+    bench = Bench(LooksAtAll)
+
+    def cut(payload: bytes) -> list[bytes]:
+        return fragment_packet(build_udp(client, server, 5000, 53, payload=payload), 1280)
+
+    good = cut(bytes(3000))
+    assert [bench.send(f) for f in good] == [[f] for f in good]
+    assert shown[1:] == [3000]
+    assert 1200 < shown[0] < 1280
+    bench.advance(61)
+    assert [bench.send(f) for f in cut(b"evil" + bytes(2996))] == [[], [], []]
+    assert len(shown) == 3
+
+
 def test_a_datagram_whose_flow_ended_before_its_last_fragment_is_dropped() -> None:
     bench = Bench(ReadsAll, settings=EngineSettings(max_flows=1))
     bench.send(build_tcp(A, B, 4000, 80, seq=1, flags=SYN))

@@ -326,9 +326,14 @@ class TestIcmp:
             big, 1500
         )
         stranger = build_icmp(packed(OTHER), packed(HOME), 8, 0, bytes(4) + bytes(3000))
-        fragments = fragment_packet(stranger, 1500)
-        arrived = [p for f in fragments for p in bench.send(f)]
-        assert len(arrived) < len(fragments)
+        assert [p for f in fragment_packet(stranger, 1500) for p in bench.send(f)] == []
+
+    def test_no_fragment_of_an_answer_that_nobody_asked_for_passes(self, bench: Bench) -> None:
+        answer = build_udp(packed(PEER), packed(HOME), 53, 5000, payload=bytes(3000))
+        assert [p for f in fragment_packet(answer, 1500) for p in bench.send(f)] == []
+        question = build_udp(packed(HOME), packed(PEER), 5000, 53, payload=bytes(2000))
+        asked = fragment_packet(question, 1500)
+        assert [p for f in asked for p in bench.send(f)] == asked
 
     def test_a_reload_takes_the_answers_away_too(self, bench: Bench, policy: Path) -> None:
         answer = echo(PEER, HOME, reply=True)
