@@ -27,6 +27,7 @@ _COMMANDS = {
         "appliance_sdk.cli.conformance:conformance",
         "Prove an appliance right, in any language.",
     ),
+    "bench": ("appliance_sdk.cli.bench:bench", "Measure how fast it is here."),
     "plugins": ("appliance_sdk.cli.plugins:plugins", "See which plugins are installed."),
 }
 _SHIPPED = {

@@ -114,7 +114,7 @@ class Stage:
     def target_of(self, host: Host, port: int) -> str:
         """The firewall that a connection, by its client's port, sticks to; "" if none."""
         for entry in self.harness.gateways[FIREWALLS].flows:
-            if port in entry.key[4:]:
+            if port in entry.key[3:]:
                 return entry.target.name
         return ""
 

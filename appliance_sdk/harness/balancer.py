@@ -8,14 +8,22 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from appliance_sdk.errors import HarnessError, MalformedPacket
-from appliance_sdk.harness.flows import FlowEntry, FlowTable, flow_key, is_syn, sticky_key
+from appliance_sdk.harness.flows import (
+    ENDS,
+    FlowEntry,
+    FlowTable,
+    Key,
+    flow_key,
+    is_syn,
+    sticky_key,
+)
 from appliance_sdk.harness.reasons import REASONS
 from appliance_sdk.harness.returns import Refusal, check_reply
 from appliance_sdk.harness.settings import GatewaySettings
 from appliance_sdk.harness.targets import Change, State, Target, TargetGroup
-from appliance_sdk.wire import build_geneve, build_tcp_rst, parse_endpoint, parse_packet
-from appliance_sdk.wire.geneve import ETHERTYPE_IPV4, ETHERTYPE_IPV6
-from appliance_sdk.wire.packet import TCP, Headers
+from appliance_sdk.harness.zones import Attachment, Zone
+from appliance_sdk.wire import build_tcp_rst, parse_endpoint, parse_packet
+from appliance_sdk.wire.packet import SYN, TCP, Headers
 
 Place: TypeAlias = tuple[str, int]
 """IPv4 address and UDP port."""
@@ -80,13 +88,14 @@ class GatewayLoadBalancer:
         self.nodes = dict(nodes)
         self.targets = TargetGroup(self.settings, tuple(nodes), seed, changed)
         self.flows = FlowTable(self.settings, seed)
+        self.zones = {
+            name: Zone(name, node, self.targets.failed[name]) for name, node in nodes.items()
+        }
         self.drops: Counter[str] = Counter()
-        self.metrics: Counter[str] = Counter()
-        """Sums under CloudWatch's names: NewFlowCount, ProcessedBytes, TCP_ELB_Reset_Count."""
         self.new_flows: Counter[str] = Counter()
         """Flows that were given to each target, by its name."""
-        self._endpoints: dict[str, tuple[str, int]] = {}
-        self._names: dict[int, str] = {}
+        self._attachments: dict[str, Attachment] = {}
+        self._numbers: dict[int, Attachment] = {}
 
     def add_endpoint(self, endpoint: str, zone: str) -> None:
         """Attach an endpoint, such as "vpce-0a1b2c3d4e5f60718", in one of the zones.
@@ -100,10 +109,10 @@ class GatewayLoadBalancer:
             number = parse_endpoint(endpoint)
         except ValueError as error:
             raise HarnessError(str(error)) from None
-        if number in self._names:
+        if number in self._numbers:
             raise HarnessError(f"{endpoint} is attached already")
-        self._endpoints[endpoint] = zone, number
-        self._names[number] = endpoint
+        attachment = Attachment(endpoint, number, self.zones[zone])
+        self._attachments[endpoint] = self._numbers[number] = attachment
 
     def register(self, name: str, address: str, zone: str, now: float) -> Target:
         """Add an appliance to the target group. Raises HarnessError."""
@@ -117,62 +126,71 @@ class GatewayLoadBalancer:
 
     def from_endpoint(self, endpoint: str, packet: bytes, now: float) -> Outcome:
         """A packet that routing brought to an endpoint."""
-        place = self._endpoints.get(endpoint)
-        if place is None:
+        attachment = self._attachments.get(endpoint)
+        if attachment is None:
             return self._drop("unknown_endpoint", endpoint, packet)
-        zone, number = place
         undocumented = self.settings.undocumented
-        if len(packet) > undocumented.ingress_limit_bytes:
-            return self._drop("too_big", f"{len(packet)} bytes", packet)
+        size = len(packet)
+        if size > undocumented.ingress_limit_bytes:
+            return self._drop("too_big", f"{size} bytes", packet)
         try:
-            headers = parse_packet(packet, 0, len(packet))
+            headers = parse_packet(packet, 0, size)
         except MalformedPacket as error:
             return self._drop("malformed", error.reason, packet)
-        if headers.is_fragment and undocumented.fragments == "drop":
-            return self._drop("fragment", "", packet)
-        key = flow_key(endpoint, headers)
-        entry = self.flows.get(key, now)
-        if entry is not None and entry.reused_by(headers):
+        key: Key = headers[1:6]
+        if headers.more_fragments or headers.fragment_offset:
+            if undocumented.fragments == "drop":
+                return self._drop("fragment", "", packet)
+            key = flow_key(headers)
+        zone = attachment.zone
+        entry = attachment.flows.get(key)
+        if entry is not None and (
+            now >= entry.ends or (headers.flags & SYN and entry.reused_by(headers))
+        ):
             self.flows.remove(entry)
             entry = None
         if entry is None:
-            opens = headers.protocol != TCP or is_syn(headers) or headers.is_fragment
-            if not opens and undocumented.midstream == "drop":
-                if self.settings.listener.reset_on_idle_timeout:
-                    return self._reset(endpoint, packet, headers, "no_entry")
-                return self._drop("no_entry", "", packet)
-            found = self._open(key, zone, headers, now)
-            if isinstance(found, str):
-                return self._drop(found, f"zone {zone}", packet)
-            entry = found
-        elif self._loses_target(entry, zone, now):
-            return self._reset(endpoint, packet, headers, "no_target")
-        self.flows.sent(entry, now)
-        self.metrics["ProcessedBytes"] += len(packet)
-        ethertype = ETHERTYPE_IPV4 if headers.version == 4 else ETHERTYPE_IPV6
-        header = build_geneve(
-            number, entry.cookie, attachment_id=self.settings.attachment_id, ethertype=ethertype
-        )
-        return ToTarget(
-            entry.target, self.nodes[zone], entry.source_port, header + packet, entry.cookie
-        )
+            opened = self._open(attachment, key, headers, packet, now)
+            if not isinstance(opened, FlowEntry):
+                return opened
+            entry = opened
+        elif entry.target.name in zone.failed and self._loses_target(entry, zone.name, now):
+            return self._reset(attachment, packet, headers, "no_target")
+        elif not entry.closed:
+            entry.ends = now + entry.idle_s
+        entry.to_target += 1
+        zone.packets += 1
+        zone.bytes += size
+        # Faster than calling ToTarget, which is a Python function around this.
+        payload = entry.header + packet
+        fields = (entry.target, zone.node, entry.source_port, payload, entry.cookie)
+        return tuple.__new__(ToTarget, fields)
 
     def from_target(
         self, source: Place, destination: Place, payload: bytes, now: float
     ) -> ToEndpoint | Dropped:
         """A datagram from an appliance to a node, with the UDP ports it really had."""
-        checked = check_reply(self, self._names, source, destination, payload, now)
+        checked = check_reply(self, source, destination, payload, now)
         if isinstance(checked, Refusal):
             return self._drop(checked.reason, checked.detail, payload)
-        entry, headers, inner = checked
-        self.flows.returned(entry, headers, now)
-        self.metrics["ProcessedBytes"] += len(inner)
-        target = self.targets.at(source[0])
-        return ToEndpoint(entry.endpoint, inner, target.name if target is not None else source[0])
+        entry, target, headers, inner = checked
+        entry.returned += 1
+        if not entry.closed:
+            entry.ends = now + entry.idle_s
+            if entry.is_tcp and (headers.flags & ENDS or entry.fins) and entry.closes(headers):
+                self.flows.close(entry, now)
+        zone = entry.attachment.zone
+        zone.packets += 1
+        zone.bytes += len(inner)
+        return tuple.__new__(ToEndpoint, (entry.attachment.endpoint, inner, target.name))
+
+    def attachment(self, number: int) -> Attachment | None:
+        """The endpoint with this number in GENEVE."""
+        return self._numbers.get(number)
 
     def node_of(self, endpoint: str) -> str:
         """The address of the node that serves an endpoint."""
-        return self.nodes[self._endpoints[endpoint][0]]
+        return self._attachments[endpoint].zone.node
 
     def probed(self, target: str, zone: str, reason: str, now: float) -> None:
         """The result of one health check: "" for a success, else AWS's reason code."""
@@ -187,6 +205,18 @@ class GatewayLoadBalancer:
         self.flows.expire(now)
         self.targets.advance(now)
 
+    @property
+    def metrics(self) -> Counter[str]:
+        """Sums over all zones under CloudWatch's names."""
+        zones = self.zones.values()
+        return Counter(
+            {
+                "NewFlowCount": sum(zone.new_flows for zone in zones),
+                "ProcessedBytes": sum(zone.bytes for zone in zones),
+                "TCP_ELB_Reset_Count": sum(zone.resets for zone in zones),
+            }
+        )
+
     def gauges(self) -> dict[str, int]:
         """CloudWatch's other numbers, as they are now, over all zones."""
         counts = [self.targets.counts(zone) for zone in self.nodes]
@@ -197,19 +227,26 @@ class GatewayLoadBalancer:
         }
 
     def _open(
-        self, key: tuple[str, int, bytes, bytes, int, int], zone: str, headers: Headers, now: float
-    ) -> FlowEntry | str:
-        if len(self.flows) >= self.settings.max_flows:
-            return "table_full"
-        sticky = sticky_key(key, self.settings)
-        target = self.flows.companion(sticky)
-        if target is None or not self.targets.usable(target.name, zone, now):
-            target = self.targets.pick(zone, sticky)
+        self, attachment: Attachment, key: Key, headers: Headers, packet: bytes, now: float
+    ) -> FlowEntry | Outcome:
+        """A packet that has no flow: a new one, or what becomes of the packet instead."""
+        settings, zone = self.settings, attachment.zone
+        opens = headers.protocol != TCP or is_syn(headers) or headers.is_fragment
+        if not opens and settings.undocumented.midstream == "drop":
+            if settings.listener.reset_on_idle_timeout:
+                return self._reset(attachment, packet, headers, "no_entry")
+            return self._drop("no_entry", "", packet)
+        if len(self.flows) >= settings.max_flows:
+            return self._drop("table_full", f"{settings.max_flows} flows", packet)
+        sticky = sticky_key(attachment, key, settings)
+        target = self.flows.companion(attachment, sticky)
+        if target is None or not self.targets.usable(target.name, zone.name, now):
+            target = self.targets.pick(zone.name, sticky)
         if target is None:
-            return "no_target"
-        self.metrics["NewFlowCount"] += 1
+            return self._drop("no_target", f"zone {zone.name}", packet)
+        zone.new_flows += 1
         self.new_flows[target.name] += 1
-        return self.flows.open(key, sticky, target, headers, now)
+        return self.flows.open(attachment, key, sticky, target, headers, now)
 
     def _loses_target(self, entry: FlowEntry, zone: str, now: float) -> bool:
         """Move a flow off a target that is unhealthy or gone; True: it ends with a reset."""
@@ -229,13 +266,15 @@ class GatewayLoadBalancer:
             return True
         return False
 
-    def _reset(self, endpoint: str, packet: bytes, headers: Headers, otherwise: str) -> Outcome:
+    def _reset(
+        self, attachment: Attachment, packet: bytes, headers: Headers, otherwise: str
+    ) -> ToEndpoint | Dropped:
         """Answer a packet with a RST to its sender (AWS guide, "TCP reset")."""
         reset = build_tcp_rst(packet, 0, headers)
         if reset is None:
             return self._drop(otherwise, "", packet)
-        self.metrics["TCP_ELB_Reset_Count"] += 1
-        return ToEndpoint(endpoint, reset, "")
+        attachment.zone.resets += 1
+        return ToEndpoint(attachment.endpoint, reset, "")
 
     def _drop(self, reason: str, detail: str, packet: bytes) -> Dropped:
         self.drops[reason] += 1

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
 import random
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TypeAlias
 
 from appliance_sdk.harness.settings import GatewaySettings
 from appliance_sdk.harness.targets import Target
-from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, TCP, UDP, Headers
+from appliance_sdk.harness.zones import Attachment
+from appliance_sdk.wire import build_geneve
+from appliance_sdk.wire.geneve import ETHERTYPE_IPV4, ETHERTYPE_IPV6
+from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, TCP, Headers
 
-Key: TypeAlias = tuple[str, int, bytes, bytes, int, int]
-"""(endpoint, protocol, lower end's address, higher end's address, their ports): both directions
-of a flow have the same key. Ports are 0 where the protocol has none, and for fragments."""
+Key: TypeAlias = tuple[int, bytes, bytes, int, int]
+"""Protocol, source, destination and their ports, as they stand in a packet. Ports are 0 where the
+protocol has none, and for fragments."""
 
 OTHER_IDLE_S = 120
 """UDP and everything that is not TCP: fixed (AWS guide, "Idle timeout")."""
+ENDS = FIN | RST
+_OPENING = SYN | ACK | RST | FIN
 _RETIRED_KEPT = 65_536
 _MASK = 0xFFFFFFFF
 
@@ -27,41 +33,50 @@ class FlowEntry:
     """One flow: from its first packet to its end; another flow of the same tuple is another one."""
 
     __slots__ = (
-        "closed_at",
+        "attachment",
+        "closed",
         "cookie",
         "created",
-        "endpoint",
+        "ends",
         "fins",
         "fins_acked",
+        "header",
+        "idle_s",
+        "is_tcp",
         "key",
-        "last_seen",
         "moved",
         "returned",
+        "reverse",
         "source_port",
         "sticky",
         "syn",
         "target",
         "to_target",
+        "version",
     )
 
     def __init__(
-        self,
-        key: Key,
-        sticky: bytes,
-        target: Target,
-        cookie: int,
-        source_port: int,
-        headers: Headers,
-        now: float,
+        self, attachment: Attachment, key: Key, target: Target, headers: Headers, now: float
     ) -> None:
+        protocol, source, destination, source_port, destination_port = key
+        self.attachment = attachment
         self.key = key
-        self.sticky = sticky
-        self.endpoint = key[0]
+        """As the packet that opened it had it."""
+        self.reverse: Key = (protocol, destination, source, destination_port, source_port)
+        self.version = headers.version
+        self.is_tcp = protocol == TCP
+        """TCP flows have another idle timeout, and an end."""
         self.target = target
-        self.cookie = cookie
-        self.source_port = source_port
+        self.sticky = b""
+        """What decided on the target."""
+        self.cookie = 0
+        self.header = b""
+        """The GENEVE header of its packets."""
+        self.source_port = 0
         self.created = now
-        self.last_seen = now
+        self.idle_s: float = OTHER_IDLE_S
+        self.ends = now
+        """When it is forgotten if nothing else happens."""
         self.to_target = 0
         """Packets sent to the target."""
         self.returned = 0
@@ -72,15 +87,15 @@ class FlowEntry:
         self.fins: dict[bytes, int] = {}
         """Who sent FIN, with the sequence number behind it."""
         self.fins_acked: set[bytes] = set()
-        self.closed_at = math.inf
+        self.closed = False
 
     @property
-    def is_tcp(self) -> bool:
-        """TCP flows have another idle timeout, and an end."""
-        return self.key[1] == TCP
+    def endpoint(self) -> str:
+        """The endpoint that it came through."""
+        return self.attachment.endpoint
 
     def closes(self, headers: Headers) -> bool:
-        """Whether this delivered packet ends the connection: RST, or the ACK of both FINs."""
+        """Whether this delivered segment ends the connection: RST, or the ACK of both FINs."""
         if headers.protocol != TCP or headers.fragment_offset:
             return False
         if headers.flags & RST:
@@ -97,156 +112,162 @@ class FlowEntry:
         """Whether a packet opens another connection on the same tuple (gwlbtun PR 15)."""
         if not is_syn(headers):
             return False
-        if self.closed_at < math.inf or self.syn is None:
+        if self.closed or self.syn is None:
             return True
         return (headers.source, headers.seq) != self.syn
 
 
 class FlowTable:
-    """Every live flow, by key and by (endpoint, cookie); both are looked up in one step."""
+    """Every live flow. Each is found by its key in either direction, and by its GENEVE header."""
 
     def __init__(self, settings: GatewaySettings, seed: int) -> None:
         self._settings = settings
         self._random = random.Random(f"cookies {seed}")
         self._seed = str(seed).encode()[:64]
-        self._by_key: dict[Key, FlowEntry] = {}
-        self._by_cookie: dict[tuple[str, int], FlowEntry] = {}
-        self._idle: tuple[OrderedDict[Key, None], OrderedDict[Key, None]]
-        self._idle = OrderedDict(), OrderedDict()  # not TCP, TCP; the longest silent first
-        self._groups: dict[bytes, dict[Key, FlowEntry]] = {}
-        self._closed: deque[tuple[float, FlowEntry]] = deque()
-        self._retired: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self.by_header: dict[bytes, FlowEntry] = {}
+        """A reply with a header as it was sent needs no other look-up."""
+        self._live: dict[FlowEntry, None] = {}
+        self._timers: list[tuple[float, int, FlowEntry]] = []
+        """A heap. Packets do not move a flow in it: it is moved when its old time has come."""
+        self._number = 0
+        self._groups: dict[tuple[Attachment, bytes], dict[FlowEntry, None]] = {}
+        self._retired: OrderedDict[tuple[Attachment, int], None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self._live)
 
     def __iter__(self) -> Iterator[FlowEntry]:
-        return iter(self._by_key.values())
+        return iter(self._live)
 
-    def get(self, key: Key, now: float) -> FlowEntry | None:
-        """The live flow with this key; one that idled out ends here."""
-        entry = self._by_key.get(key)
-        if entry is not None and now >= self._expires(entry):
-            self.remove(entry)
-            return None
-        return entry
-
-    def by_cookie(self, endpoint: str, cookie: int, now: float) -> FlowEntry | None:
-        """The live flow that was given this cookie."""
-        entry = self._by_cookie.get((endpoint, cookie))
-        return self.get(entry.key, now) if entry is not None else None
-
-    def was(self, endpoint: str, cookie: int) -> bool:
+    def was(self, attachment: Attachment, cookie: int) -> bool:
         """Whether a flow that ended had this cookie; the last 65,536 are remembered."""
-        return (endpoint, cookie) in self._retired
+        return (attachment, cookie) in self._retired
 
     def open(
-        self, key: Key, sticky: bytes, target: Target, headers: Headers, now: float
+        self,
+        attachment: Attachment,
+        key: Key,
+        sticky: bytes,
+        target: Target,
+        headers: Headers,
+        now: float,
     ) -> FlowEntry:
-        """A new flow, with a cookie that no live flow has."""
+        """A new flow, with a cookie that no live flow of the endpoint has."""
+        settings = self._settings
+        entry = FlowEntry(attachment, key, target, headers, now)
+        entry.sticky = sticky
+        if entry.is_tcp:
+            entry.idle_s = settings.listener.tcp_idle_timeout_s
+        entry.ends = now + entry.idle_s
+        entry.source_port = self._source_port(spread(attachment, key))
         cookie = self._random.getrandbits(32)
-        while (key[0], cookie) in self._by_cookie:
+        while cookie in attachment.cookies:
             cookie = (cookie + 1) & _MASK
-        entry = FlowEntry(key, sticky, target, cookie, self._source_port(key), headers, now)
-        self._by_key[key] = entry
-        self._by_cookie[key[0], cookie] = entry
-        self._groups.setdefault(sticky, {})[key] = entry
-        self._idle[entry.is_tcp][key] = None
+        entry.cookie = cookie
+        entry.header = build_geneve(
+            attachment.number,
+            cookie,
+            attachment_id=settings.attachment_id,
+            ethertype=ETHERTYPE_IPV4 if entry.version == 4 else ETHERTYPE_IPV6,
+        )
+        self._live[entry] = None
+        attachment.flows[key] = attachment.flows[entry.reverse] = entry
+        attachment.cookies[cookie] = entry
+        self.by_header[entry.header] = entry
+        if settings.target_group.stickiness:
+            self._groups.setdefault((attachment, sticky), {})[entry] = None
+        self._time(entry)
         return entry
 
-    def sent(self, entry: FlowEntry, now: float) -> None:
-        """A packet of the flow goes to its target."""
-        entry.to_target += 1
-        self._touch(entry, now)
+    def close(self, entry: FlowEntry, now: float) -> None:
+        """The connection has ended; the entry stays a little while."""
+        entry.closed = True
+        entry.ends = now + self._settings.undocumented.close_linger_s
+        self._time(entry)
 
-    def returned(self, entry: FlowEntry, headers: Headers, now: float) -> None:
-        """A packet of the flow came back and goes on."""
-        entry.returned += 1
-        self._touch(entry, now)
-        if entry.closes(headers) and entry.closed_at == math.inf:
-            entry.closed_at = now
-            self._closed.append((self._expires(entry), entry))
-
-    def companion(self, sticky: bytes) -> Target | None:
+    def companion(self, attachment: Attachment, sticky: bytes) -> Target | None:
         """The target of live flows that stickiness keeps together."""
-        group = self._groups.get(sticky)
-        return next(iter(group.values())).target if group else None
+        group = self._groups.get((attachment, sticky))
+        return next(iter(group)).target if group else None
 
     def remove(self, entry: FlowEntry) -> None:
         """End a flow."""
-        if self._by_key.get(entry.key) is entry:
-            del self._by_key[entry.key]
-            del self._idle[entry.is_tcp][entry.key]
-            group = self._groups[entry.sticky]
-            del group[entry.key]
+        if entry not in self._live:
+            return
+        del self._live[entry]
+        attachment = entry.attachment
+        for key in {entry.key, entry.reverse}:
+            del attachment.flows[key]
+        del attachment.cookies[entry.cookie]
+        del self.by_header[entry.header]
+        group = self._groups.get((attachment, entry.sticky))
+        if group is not None:
+            group.pop(entry, None)
             if not group:
-                del self._groups[entry.sticky]
-        place = entry.endpoint, entry.cookie
-        if self._by_cookie.pop(place, None) is not None:
-            self._retired[place] = None
-            if len(self._retired) > _RETIRED_KEPT:
-                self._retired.popitem(last=False)
+                del self._groups[attachment, entry.sticky]
+        self._retired[attachment, entry.cookie] = None
+        if len(self._retired) > _RETIRED_KEPT:
+            self._retired.popitem(last=False)
 
     def expire(self, now: float) -> None:
         """End what is idle, and what is closed and has lingered."""
-        while self._closed and self._closed[0][0] <= now:
-            entry = self._closed.popleft()[1]
-            if self._by_cookie.get((entry.endpoint, entry.cookie)) is entry:
-                self.remove(entry)
-        for order in self._idle:
-            while order:
-                entry = self._by_key[next(iter(order))]
-                if now < self._expires(entry):
-                    break
-                self.remove(entry)
+        while self.next_deadline() <= now:
+            self.remove(self._timers[0][2])
 
     def next_deadline(self) -> float:
         """When the next flow ends by itself, math.inf if there is none."""
-        deadlines = [self._closed[0][0]] if self._closed else []
-        deadlines += [self._expires(self._by_key[next(iter(o))]) for o in self._idle if o]
-        return min(deadlines, default=math.inf)
+        timers, live = self._timers, self._live
+        while timers:
+            at, number, entry = timers[0]
+            if entry not in live:
+                heapq.heappop(timers)
+            elif entry.ends > at:  # packets have come since
+                heapq.heapreplace(timers, (entry.ends, number, entry))
+            else:
+                return entry.ends
+        return math.inf
 
-    def _touch(self, entry: FlowEntry, now: float) -> None:
-        entry.last_seen = now
-        self._idle[entry.is_tcp].move_to_end(entry.key)
+    def _time(self, entry: FlowEntry) -> None:
+        self._number += 1
+        heapq.heappush(self._timers, (entry.ends, self._number, entry))
+        if len(self._timers) > 2 * len(self._live) + 1024:  # mostly of flows that have ended
+            self._timers = [timer for timer in self._timers if timer[2] in self._live]
+            heapq.heapify(self._timers)
 
-    def _expires(self, entry: FlowEntry) -> float:
-        if entry.closed_at < math.inf:
-            return entry.closed_at + self._settings.undocumented.close_linger_s
-        idle = self._settings.listener.tcp_idle_timeout_s if entry.is_tcp else OTHER_IDLE_S
-        return entry.last_seen + idle
-
-    def _source_port(self, key: Key) -> int:
+    def _source_port(self, spread: bytes) -> int:
         first, last = self._settings.source_ports
-        digest = hashlib.blake2b(repr(key).encode(), digest_size=8, key=self._seed).digest()
+        digest = hashlib.blake2b(spread, digest_size=8, key=self._seed).digest()
         return first + int.from_bytes(digest, "big") % (last - first + 1)
 
 
-def flow_key(endpoint: str, headers: Headers) -> Key:
-    """The key of a packet's flow: the same for both directions."""
-    ends = (
-        (headers.source, headers.source_port),
-        (headers.destination, headers.destination_port),
-    )
-    if headers.is_fragment or headers.protocol not in (TCP, UDP):
-        ends = (headers.source, 0), (headers.destination, 0)
-    low, high = sorted(ends)
-    return endpoint, headers.protocol, low[0], high[0], low[1], high[1]
+def flow_key(headers: Headers) -> Key:
+    """The key of a packet's flow."""
+    if headers.is_fragment:
+        return headers.protocol, headers.source, headers.destination, 0, 0
+    return headers[1:6]
 
 
-def sticky_key(key: Key, settings: GatewaySettings) -> bytes:
+def spread(attachment: Attachment, key: Key) -> bytes:
+    """The key as bytes, the same for both directions."""
+    protocol, source, destination, source_port, destination_port = key
+    one = source + source_port.to_bytes(2, "big")
+    other = destination + destination_port.to_bytes(2, "big")
+    ends = one + other if one < other else other + one
+    return attachment.number.to_bytes(8, "big") + bytes((protocol,)) + ends
+
+
+def sticky_key(attachment: Attachment, key: Key, settings: GatewaySettings) -> bytes:
     """What decides on the target: the flow, or less of it where stickiness says so."""
     group = settings.target_group
-    endpoint, protocol, low, high, low_port, high_port = key
+    protocol, source, destination, _, _ = key
     if not group.stickiness:
-        return repr((endpoint, protocol, low, high, low_port, high_port)).encode()
+        return spread(attachment, key)
     if group.stickiness_type == "source_ip_dest_ip":
         protocol = 0
-    first, second = sorted((low, high))
-    return repr((endpoint, protocol, first, second)).encode()
+    return spread(attachment, (protocol, source, destination, 0, 0))
 
 
 def is_syn(headers: Headers) -> bool:
     """Whether a packet opens a TCP connection."""
-    opening = headers.flags & (SYN | ACK | RST | FIN) == SYN
+    opening = headers.flags & _OPENING == SYN
     return headers.protocol == TCP and opening and not headers.fragment_offset

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.settings import GatewaySettings
@@ -20,6 +20,9 @@ class State(StrEnum):
     UNHEALTHY = "unhealthy"
     DRAINING = "draining"
     UNUSED = "unused"
+
+
+_FAILED = (State.UNHEALTHY, State.UNUSED)
 
 
 class Target(NamedTuple):
@@ -44,14 +47,22 @@ class Change(NamedTuple):
 class _Member:
     """One target, with what each zone thinks of it."""
 
-    def __init__(self, target: Target, zones: tuple[str, ...], now: float) -> None:
+    def __init__(self, target: Target, zones: tuple[str, ...], hash: Any, now: float) -> None:
         self.target = target
+        self._hash = hash
         self.registered = True
         self.deregistered_at = now
         self.state = dict.fromkeys(zones, State.INITIAL)
         self.streak = dict.fromkeys(zones, 0)
         """Successes in a row, negative: failures."""
         self.since = dict.fromkeys(zones, now)
+
+    def weight(self, key: bytes) -> bytes:
+        """The target with the greatest takes the flow (rendezvous hashing)."""
+        digest = self._hash.copy()
+        digest.update(key)
+        value: bytes = digest.digest()
+        return value
 
 
 class TargetGroup:
@@ -69,7 +80,10 @@ class TargetGroup:
         self._seed = str(seed).encode()
         self._random = random.Random(f"targets {seed}")
         self._members: dict[str, _Member] = {}
-        self._by_address: dict[str, _Member] = {}
+        self.by_address: dict[str, Target] = {}
+        """Every target; one that was deregistered still returns its flows."""
+        self.failed: dict[str, set[str]] = {zone: set() for zone in zones}
+        """By zone, the names of targets that flows may have to leave: unhealthy or unused."""
         self._changed = changed
 
     def __iter__(self) -> Iterator[Target]:
@@ -87,14 +101,14 @@ class TargetGroup:
         former = self._members.get(target.name)
         if former is not None and former.registered:
             raise HarnessError(f"target {target.name} is registered already")
-        holder = self._by_address.get(target.address)
-        if holder is not None and holder is not former and holder.registered:
-            raise HarnessError(f"{target.address} is the address of target {holder.target.name}")
+        holder = self.by_address.get(target.address, target).name
+        if holder != target.name and self._members[holder].registered:
+            raise HarnessError(f"{target.address} is the address of target {holder}")
         if former is not None:
-            del self._by_address[former.target.address]
-        member = _Member(target, self._zones, now)
+            del self.by_address[former.target.address]
+        member = _Member(target, self._zones, self._salted(target.name), now)
         self._members[target.name] = member
-        self._by_address[target.address] = member
+        self.by_address[target.address] = target
         for zone in self._watching(target):
             self._set(member, zone, State.INITIAL, "Elb.RegistrationInProgress", now)
 
@@ -152,8 +166,7 @@ class TargetGroup:
 
     def at(self, address: str) -> Target | None:
         """The target with an address; one that was deregistered still returns its flows."""
-        member = self._by_address.get(address)
-        return member.target if member is not None else None
+        return self.by_address.get(address)
 
     def checked(self) -> list[tuple[str, Target]]:
         """Every (zone, target) that has health checks."""
@@ -184,9 +197,11 @@ class TargetGroup:
             for member in self._members.values()
             if member.registered and zone in self._watching(member.target)
         ]
-        healthy = [member.target for member in here if member.state[zone] is State.HEALTHY]
+        healthy = [member for member in here if member.state[zone] is State.HEALTHY]
+        if len(healthy) == 1:
+            return healthy[0].target
         if healthy:
-            return max(healthy, key=lambda target: self._weight(target, key))
+            return max(healthy, key=lambda member: member.weight(key)).target
         if not self._settings.undocumented.fail_open_to_initial:
             here = [member for member in here if member.state[zone] is not State.INITIAL]
         if healthy_only or not here:
@@ -218,15 +233,15 @@ class TargetGroup:
     def _set(self, member: _Member, zone: str, state: State, reason: str, now: float) -> None:
         member.state[zone] = state
         member.since[zone] = now
+        failed = self.failed[zone]
+        (failed.add if state in _FAILED else failed.discard)(member.target.name)
         if state in (State.INITIAL, State.DRAINING):
             member.streak[zone] = 0
         self._changed(Change(now, member.target.name, zone, state, reason))
 
-    def _weight(self, target: Target, key: bytes) -> bytes:
+    def _salted(self, name: str) -> Any:
         return hashlib.blake2b(
-            key, digest_size=8, key=self._seed[:32], person=b"", salt=_salt(target.name)
-        ).digest()
-
-
-def _salt(name: str) -> bytes:
-    return hashlib.blake2b(name.encode(), digest_size=16).digest()
+            digest_size=8,
+            key=self._seed[:32],
+            salt=hashlib.blake2b(name.encode(), digest_size=16).digest(),
+        )

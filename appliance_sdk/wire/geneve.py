@@ -171,6 +171,11 @@ def build_geneve(
         raise ValueError("endpoint and attachment ids have 64 bits")
     if not (0 <= cookie < 1 << 32 and 0 <= vni < 1 << 24):
         raise ValueError("a cookie has 32 bits, a VNI 24")
+    if not extra:
+        base, one, two, three = _USUAL_WORDS
+        return _USUAL.pack(
+            base, ethertype, vni << 8, one, endpoint_id, two, attachment_id, three, cookie
+        )
     options = b"".join(
         _build_option(option)
         for option in (

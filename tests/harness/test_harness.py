@@ -103,7 +103,7 @@ def test_a_crash_moves_new_flows_and_leaves_the_old_ones() -> None:
         connections = [client.connect(SITE, 80, harness.now) for _ in range(20)]
         harness.run()
         firewalls = harness.gateways["firewalls"]
-        pinned = {entry.key[4:]: entry.target.name for entry in firewalls.flows}
+        pinned = {entry.key[3:]: entry.target.name for entry in firewalls.flows}
         assert set(pinned.values()) == {"fw-1", "fw-2"}
         harness.crash_target("fw-1")
         assert harness.run(lambda: harness.state("firewalls", "fw-1") is State.UNHEALTHY)
@@ -112,7 +112,7 @@ def test_a_crash_moves_new_flows_and_leaves_the_old_ones() -> None:
             client.connect(SITE, 80, harness.now)
         harness.run()
         assert firewalls.new_flows["fw-1"] == list(pinned.values()).count("fw-1")
-        after = {entry.key[4:]: entry.target.name for entry in firewalls.flows}
+        after = {entry.key[3:]: entry.target.name for entry in firewalls.flows}
         assert all(after[ports] == target for ports, target in pinned.items())
         for connection in connections:
             connection.send(b"GET / HTTP/1.1\r\n\r\n")
