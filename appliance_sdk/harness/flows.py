@@ -159,7 +159,7 @@ class FlowTable:
         if entry.is_tcp:
             entry.idle_s = settings.listener.tcp_idle_timeout_s
         entry.ends = now + entry.idle_s
-        entry.source_port = self._source_port(spread(attachment, key))
+        entry.source_port = self._source_port(attachment.packed + symmetric(key))
         cookie = self._random.getrandbits(32)
         while cookie in attachment.cookies:
             cookie = (cookie + 1) & _MASK
@@ -234,9 +234,9 @@ class FlowTable:
             self._timers = [timer for timer in self._timers if timer[2] in self._live]
             heapq.heapify(self._timers)
 
-    def _source_port(self, spread: bytes) -> int:
+    def _source_port(self, flow: bytes) -> int:
         first, last = self._settings.source_ports
-        digest = hashlib.blake2b(spread, digest_size=8, key=self._seed).digest()
+        digest = hashlib.blake2b(flow, digest_size=8, key=self._seed).digest()
         return first + int.from_bytes(digest, "big") % (last - first + 1)
 
 
@@ -247,24 +247,23 @@ def flow_key(headers: Headers) -> Key:
     return headers[1:6]
 
 
-def spread(attachment: Attachment, key: Key) -> bytes:
+def symmetric(key: Key) -> bytes:
     """The key as bytes, the same for both directions."""
     protocol, source, destination, source_port, destination_port = key
     one = source + source_port.to_bytes(2, "big")
     other = destination + destination_port.to_bytes(2, "big")
-    ends = one + other if one < other else other + one
-    return attachment.number.to_bytes(8, "big") + bytes((protocol,)) + ends
+    return bytes((protocol,)) + (one + other if one < other else other + one)
 
 
 def sticky_key(attachment: Attachment, key: Key, settings: GatewaySettings) -> bytes:
     """What decides on the target: the flow, or less of it where stickiness says so."""
     group = settings.target_group
-    protocol, source, destination, _, _ = key
-    if not group.stickiness:
-        return spread(attachment, key)
-    if group.stickiness_type == "source_ip_dest_ip":
-        protocol = 0
-    return spread(attachment, (protocol, source, destination, 0, 0))
+    if group.stickiness:
+        protocol, source, destination, _, _ = key
+        if group.stickiness_type == "source_ip_dest_ip":
+            protocol = 0
+        key = protocol, source, destination, 0, 0
+    return attachment.packed + symmetric(key)
 
 
 def is_syn(headers: Headers) -> bool:

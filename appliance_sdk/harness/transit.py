@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from appliance_sdk.harness.flows import flow_key
+from appliance_sdk.harness.flows import flow_key, symmetric
 from appliance_sdk.harness.routes import BLACKHOLE, RouteTable
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.vpc import NO_ROUTE, Step
@@ -63,7 +63,7 @@ class TransitGateway:
         """In which zone a packet leaves by an attachment that came in in `zone`."""
         zones = self.zones(leaves, zone)
         if leaves.appliance_mode:
-            return zones[self._hash(flow_key("", headers)) % len(zones)]
+            return zones[self._hash((symmetric(flow_key(headers)),)) % len(zones)]
         ends = headers.source, headers.destination, headers.source_port, headers.destination_port
         return zones[self._hash((headers.protocol, *ends)) % len(zones)]
 

@@ -31,13 +31,14 @@ class Zone:
 class Attachment:
     """An endpoint of the load balancer, with the flows that came through it."""
 
-    __slots__ = ("cookies", "endpoint", "flows", "number", "zone")
+    __slots__ = ("cookies", "endpoint", "flows", "number", "packed", "zone")
 
     def __init__(self, endpoint: str, number: int, zone: Zone) -> None:
         self.endpoint = endpoint
         """Its name, "vpce-0a1b2c3d4e5f60718"."""
         self.number = number
         """The same, as GENEVE carries it."""
+        self.packed = number.to_bytes(8, "big")
         self.zone = zone
         self.flows: dict[Key, FlowEntry] = {}
         """Each flow under both of its keys: one look-up whatever the direction."""
