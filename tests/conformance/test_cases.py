@@ -56,7 +56,7 @@ CORNERS: dict[str, str] = {
     "52": "size/8500 size/1500",
     "54": "fragment/in-order firewall/fragments-denied",
     "55": "fragment/without-first fragment/out-of-order firewall/fragments-denied-reversed",
-    "56": "fragment/overlapping fragment/tiny-first firewall/fragment-overlap firewall/fragment-tiny",
+    "56": "fragment/overlapping fragment/tiny-first firewall/fragment-overlap",
     "57": "tuple/extension-headers firewall/extension-headers",
     "58": "tuple/no-next-header",
     "59": "inner/ping",
