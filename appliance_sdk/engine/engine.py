@@ -164,7 +164,7 @@ class Engine:
         self.now = now
         self.lifecycle.advance(now)
         self.fragments.expire(now)
-        if self._anomalies and now - self._anomalies_at >= _ANOMALY_PERIOD_S:
+        if self._anomalies and now >= self._anomalies_at + _ANOMALY_PERIOD_S:
             self._report_anomalies()
 
     def close(self, now: float, reason: str = "shutdown") -> None:

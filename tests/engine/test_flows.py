@@ -324,6 +324,20 @@ def test_malformed_datagrams_are_counted_by_reason_and_reported_in_sum() -> None
     assert {a.reason for a in anomalies} == set(engine.drops)
 
 
+def test_what_is_due_at_a_deadline_is_done_there() -> None:
+    bench = Bench(Watcher)
+    engine = bench.engine
+    before = 1023.004
+    assert before + 1 - before < 1  # floating point: a second later is not yet a second later
+    for _ in range(2):
+        assert engine.receive(b"", 0, 0, PEER, LOCAL, before) == DROP
+        engine.advance(before)
+    deadline = engine.next_deadline()
+    assert deadline == before + 1
+    engine.advance(deadline)
+    assert engine.next_deadline() > deadline
+
+
 def test_a_fragmented_datagram_is_one_flow_with_ports_and_is_judged_whole() -> None:
     seen: list[bytes] = []
 
