@@ -5,6 +5,7 @@ time, `UdpFleet` over real GENEVE. `GatewayLoadBalancer` is the load balancer al
 """
 
 from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, ToEndpoint, ToTarget
+from appliance_sdk.harness.faults import Fault, Faults
 from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.in_process import InProcess, MemoryFleet
 from appliance_sdk.harness.loopback import free_loopback
@@ -50,6 +51,8 @@ __all__ = [
     "EchoService",
     "EndpointPart",
     "EndpointServicePart",
+    "Fault",
+    "Faults",
     "Forked",
     "GatewayLoadBalancer",
     "GatewayPart",

@@ -36,6 +36,12 @@ class Fleet(Protocol):
     def stop(self, name: str) -> None:
         """Take it away at once, as a crash would."""
 
+    def hang(self, name: str) -> None:
+        """Stop it where it stands, its sockets open."""
+
+    def resume(self, name: str) -> None:
+        """Let it go on; one that does not hang is left alone."""
+
     def send(self, datagram: ToTarget, now: float) -> None:
         """Hand it a datagram."""
 

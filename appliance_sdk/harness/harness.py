@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
 from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.agenda import Agenda
 from appliance_sdk.harness.balancer import GatewayLoadBalancer, ToTarget
-from appliance_sdk.harness.checks import HealthChecks
-from appliance_sdk.harness.fleet import Arrival, Fleet
+from appliance_sdk.harness.checks import TIMED_OUT, HealthChecks
+from appliance_sdk.harness.faults import Fault, Faults
+from appliance_sdk.harness.fleet import Arrival, Fleet, ProbeResult
 from appliance_sdk.harness.hosts import Host
 from appliance_sdk.harness.network import Network
 from appliance_sdk.harness.population import populate
 from appliance_sdk.harness.targets import Change, State, Target
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.trace import Trace
+from appliance_sdk.plugin.config import near_miss
 
 Tap = Callable[[float, str, tuple[str, int], tuple[str, int], bytes], None]
 """Called with time, "to_target" or "from_target", source, destination and payload."""
@@ -71,12 +75,19 @@ class Harness:
             for name, part in topology.gateways.items()
         }
         self.hosts: dict[str, Host] = populate(topology)
-        self.network = Network(topology, self.hosts, self.gateways, self._to_target, self.trace)
+        self.faults = Faults(topology.seed, lambda: self.hosts, self._targets)
+        """What goes wrong with packets: `harness.faults.set("appliance-1", loss=0.1)`."""
+        self.network = Network(
+            topology, self.hosts, self.gateways, self._to_target, self.trace, self.faults
+        )
         self._checks = {name: HealthChecks(name, gw) for name, gw in self.gateways.items()}
+        self._agenda = Agenda()
         try:
             for name in topology.gateways:
                 for target in topology.targets(name):
                     self.add_target(name, target.name, target.address, target.zone)
+            for fault in topology.faults:
+                self.schedule(fault)
         except BaseException:
             self.close()
             raise
@@ -120,6 +131,36 @@ class Harness:
     def crash_target(self, name: str) -> None:
         """End an appliance at once; its load balancer finds out by its health checks."""
         self.fleet.stop(name)
+
+    def hang_target(self, name: str) -> None:
+        """Stop an appliance where it stands (SIGSTOP). Its kernel goes on: a TCP health check
+        still succeeds, an HTTP one times out, and packets wait in its socket's buffer."""
+        self.fleet.hang(self._target(name))
+
+    def slow_target(self, name: str, delay_s: float) -> None:
+        """Have an appliance answer packets and health checks so much later; a health check that
+        takes longer than its timeout fails."""
+        self.schedule(Fault(on=name, slow_s=delay_s))
+
+    def deafen_target(self, name: str) -> None:
+        """Let no packet reach an appliance's data path; health checks are answered as before."""
+        self.schedule(Fault(on=name, deaf=True))
+
+    def resume_target(self, name: str) -> None:
+        """An appliance is no longer hung, slow or deaf."""
+        self.fleet.resume(self._target(name))
+        self.faults.restore(name)
+
+    def schedule(self, fault: Fault) -> None:
+        """Have a fault begin and end when it says, in seconds from now. Raises ConfigError."""
+        self.faults.check(fault)
+        if fault.after_s:
+            self._agenda.add(self.now + fault.after_s, functools.partial(self._begin, fault))
+        else:
+            self._begin(fault, self.now)
+        if fault.for_s:
+            end = self.now + fault.after_s + fault.for_s
+            self._agenda.add(end, functools.partial(self._end, fault))
 
     def state(self, gateway: str, target: str) -> State:
         """A target's state in the eyes of its own zone."""
@@ -176,6 +217,7 @@ class Harness:
         return min(
             self.network.next_deadline(),
             self.fleet.next_deadline(),
+            self._agenda.next_deadline(),
             *(gateway.next_deadline() for gateway in self.gateways.values()),
             *(checks.next_deadline() for checks in self._checks.values()),
         )
@@ -188,6 +230,7 @@ class Harness:
         """Everything that is due now, until nothing is."""
         if self.fleet.realtime:
             self.now = (time.monotonic() - self._began) * self.factor
+        self._agenda.advance(self.now)
         for gateway in self.gateways.values():
             gateway.advance(self.now)
         for checks in self._checks.values():
@@ -214,8 +257,8 @@ class Harness:
                 self.now = (time.monotonic() - self._began) * self.factor
             for arrival in arrivals:
                 self._arrived(arrival)
-            for probe, reason in results:
-                self._checks[probe.gateway].result(probe, reason, self.now)
+            for result in results:
+                self._probed(result)
             self.network.advance(self.now)
             if not arrivals and not results:
                 return
@@ -231,6 +274,39 @@ class Harness:
         if self._tap is not None:
             self._tap(self.now, "from_target", *arrival)
         self.network.from_target(*arrival, self.now)
+
+    def _probed(self, result: ProbeResult) -> None:
+        probe, reason = result
+        slowness_s = self.faults.slowness_s(probe.target.name)
+        if not slowness_s or reason == TIMED_OUT:
+            self._checks[probe.gateway].result(probe, reason, self.now)
+            return
+        if slowness_s >= probe.check.timeout_s:
+            slowness_s, reason = probe.check.timeout_s, TIMED_OUT
+        result_of = self._checks[probe.gateway].result
+        self._agenda.add(self.now + slowness_s, functools.partial(result_of, probe, reason))
+
+    def _begin(self, fault: Fault, now: float) -> None:
+        self.faults.begin(fault)
+        if fault.hang:
+            self.hang_target(fault.on)
+        if fault.kill:
+            self.crash_target(fault.on)
+
+    def _end(self, fault: Fault, now: float) -> None:
+        self.faults.end(fault)
+        if fault.hang:
+            self.fleet.resume(self._target(fault.on))
+
+    def _targets(self) -> list[str]:
+        return [target.name for gateway in self.gateways.values() for target in gateway.targets]
+
+    def _target(self, name: str) -> str:
+        known = self._targets()
+        if name not in known:
+            hint = near_miss(name, known)
+            raise HarnessError(f"no target {name!r}" + (f" ({hint})" if hint else ""))
+        return name
 
     def _not_healthy(self) -> list[str]:
         return [

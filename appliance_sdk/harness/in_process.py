@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import socket
 from collections.abc import Callable, Mapping
@@ -12,8 +13,9 @@ import msgspec
 from appliance_sdk.dataplane.memory import MemoryPlane
 from appliance_sdk.engine import Engine, EngineSettings
 from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.agenda import Agenda
 from appliance_sdk.harness.balancer import ToTarget
-from appliance_sdk.harness.checks import FAILED, Probe
+from appliance_sdk.harness.checks import FAILED, TIMED_OUT, Probe
 from appliance_sdk.harness.fleet import Arrival, ProbeResult
 from appliance_sdk.harness.processes import Forked
 from appliance_sdk.harness.targets import Target
@@ -24,6 +26,9 @@ from appliance_sdk.plugin.loading import run_load, unpack
 from appliance_sdk.plugin.manager import Pipeline, ZoneSettings
 from appliance_sdk.server.config import ApplianceConfig, Drain
 from appliance_sdk.wire.geneve import PORT
+
+_BUFFER_BYTES = 212_992
+"""What a socket holds for a process that hangs: Linux's net.core.rmem_default."""
 
 
 class InProcess:
@@ -97,6 +102,9 @@ class MemoryFleet:
         self.unhealthy: dict[str, str] = {}
         """Targets whose health checks shall fail, with the reason code."""
         self._planes: dict[str, MemoryPlane] = {}
+        self._hung: dict[str, list[ToTarget]] = {}
+        """Who hangs, and what waits in its socket's buffer."""
+        self._agenda = Agenda()
         self._arrivals: list[Arrival] = []
         self._results: list[ProbeResult] = []
 
@@ -111,8 +119,24 @@ class MemoryFleet:
     def stop(self, name: str) -> None:
         self.engines.pop(name, None)
         self._planes.pop(name, None)
+        self._hung.pop(name, None)
+
+    def hang(self, name: str) -> None:
+        if name in self._planes:
+            self._hung.setdefault(name, [])
+
+    def resume(self, name: str) -> None:
+        for datagram in self._hung.pop(name, ()):
+            self._agenda.add(-math.inf, functools.partial(self._deliver, datagram))
 
     def send(self, datagram: ToTarget, now: float) -> None:
+        waiting = self._hung.get(datagram.target.name)
+        if waiting is None:
+            self._deliver(datagram, now)
+        elif sum(len(one.payload) for one in waiting) < _BUFFER_BYTES:
+            waiting.append(datagram)
+
+    def _deliver(self, datagram: ToTarget, now: float) -> None:
         plane = self._planes.get(datagram.target.name)
         if plane is None:
             return
@@ -124,18 +148,29 @@ class MemoryFleet:
     def probe(self, probe: Probe, now: float) -> None:
         name = probe.target.name
         reason = self.unhealthy.get(name, "") if name in self.engines else FAILED
+        if name in self._hung:
+            if probe.check.protocol == "TCP":
+                reason = ""  # its kernel takes the connection
+            else:
+                result = ProbeResult(probe, TIMED_OUT)
+                due = now + probe.check.timeout_s
+                self._agenda.add(due, lambda _: self._results.append(result))
+                return
         self._results.append(ProbeResult(probe, reason))
 
     def poll(self, timeout_s: float, now: float) -> tuple[list[Arrival], list[ProbeResult]]:
-        for plane in self._planes.values():
-            if plane.engine.next_deadline() <= now:
+        self._agenda.advance(now)
+        for name, plane in self._planes.items():
+            if name not in self._hung and plane.engine.next_deadline() <= now:
                 self._arrivals += [_arrival(*one) for one in plane.advance(now)]
         arrivals, self._arrivals = self._arrivals, []
         results, self._results = self._results, []
         return arrivals, results
 
     def next_deadline(self) -> float:
-        return min((e.next_deadline() for e in self.engines.values()), default=math.inf)
+        running = (e for name, e in self.engines.items() if name not in self._hung)
+        engines = min((engine.next_deadline() for engine in running), default=math.inf)
+        return min(engines, self._agenda.next_deadline())
 
     def close(self) -> None:
         for engine in self.engines.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import ipaddress
 import math
@@ -12,6 +13,8 @@ from typing import Any, Protocol, TypeAlias
 from appliance_sdk.errors import HarnessError, MalformedPacket
 from appliance_sdk.harness.addresses import Addresses
 from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, Place, ToEndpoint, ToTarget
+from appliance_sdk.harness.faults import Direction, Faults
+from appliance_sdk.harness.links import Arrive, Links
 from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.trace import Hop, Trace, Transit, show_place
@@ -24,13 +27,16 @@ from appliance_sdk.harness.vpc import (
     Step,
     Vpc,
 )
-from appliance_sdk.wire import parse_packet
+from appliance_sdk.wire import parse_geneve, parse_packet
+from appliance_sdk.wire.checksum import checksum
 
 INTERNET_S = 0.005
 """How long a packet takes between a host on the internet and an internet gateway."""
 VPC_S = 0.0001
 """How long a packet takes from one place of a VPC to the next."""
 _PENDING_KEPT = 65_536
+_LATE_KEPT = 1024
+"""Packets that count as kept, but are known again if they do come back."""
 
 _Pending: TypeAlias = tuple[float, Transit, str]
 
@@ -61,8 +67,11 @@ class Network:
         gateways: Mapping[str, GatewayLoadBalancer],
         to_target: Callable[[ToTarget, float], None],
         trace: Trace,
+        faults: Faults | None = None,
     ) -> None:
         self.trace = trace
+        self.faults = faults if faults is not None else Faults()
+        self._links = Links(self.faults, self)
         self.drops: Counter[str] = Counter()
         """Packets that no load balancer dropped: no route, nobody there, a loop."""
         self.hosts = dict(hosts)
@@ -90,6 +99,7 @@ class Network:
         self._sequence = 0
         self._pending: dict[tuple[str, bytes], list[_Pending]] = {}
         self._waiting: OrderedDict[int, tuple[str, bytes]] = OrderedDict()
+        self._late: OrderedDict[tuple[str, bytes], Transit] = OrderedDict()
 
     @property
     def in_flight(self) -> int:
@@ -119,19 +129,30 @@ class Network:
 
     def from_target(self, source: Place, destination: Place, payload: bytes, now: float) -> None:
         """A datagram from an appliance to one of the nodes."""
-        name, gateway = self._nodes.get(destination[0], ("", None))
+        _, gateway = self._nodes.get(destination[0], ("", None))
         if gateway is None:
             raise HarnessError(f"{destination[0]} is no node's address")
         target = gateway.targets.at(source[0])
         place = target.name if target is not None else source[0]
-        outcome = gateway.from_target(source, destination, payload, now)
         transit = self._returned(source[0], payload)
-        if transit is None:
-            inner = outcome.packet
-            transit = self.trace.begin(inner)
-            self._hop(transit, now, place, "made", "or changed by the appliance")
-        else:
+        if transit is not None:
             self._hop(transit, now, place, "returned", "unaltered")
+        elif (transit := self._late.pop((source[0], payload), None)) is not None:
+            self._hop(transit, now, place, "returned", "unaltered, after all")
+        else:
+            transit = self.trace.begin(inner_packet(payload))
+            self._hop(transit, now, place, "made", "or changed by the appliance")
+
+        def arrive(at: float, transit: Transit, payload: bytes) -> None:
+            self._into_gateway(at, transit, source, destination, payload)
+
+        self._cross(now, place, "from", transit, payload, arrive, geneve=True)
+
+    def _into_gateway(
+        self, now: float, transit: Transit, source: Place, destination: Place, payload: bytes
+    ) -> None:
+        name, gateway = self._nodes[destination[0]]
+        outcome = gateway.from_target(source, destination, payload, now)
         if isinstance(outcome, Dropped):
             self._gateway_drop(transit, now, name, outcome)
             return
@@ -148,6 +169,23 @@ class Network:
                 return
             self._forget(key, entries, number)
             self._hop(transit, now, target, "kept", "by the appliance: not returned")
+            self._late[key] = transit
+            if len(self._late) > _LATE_KEPT:
+                self._late.popitem(last=False)
+
+    def copy(self, transit: Transit) -> Transit:
+        """Another packet with the same bytes, which goes the same way."""
+        copy = self.trace.begin(transit.packet)
+        copy.tables = transit.tables
+        return copy
+
+    def note(self, transit: Transit, now: float, place: str, event: str, detail: str) -> None:
+        """One more hop of a packet."""
+        self._hop(transit, now, place, event, detail)
+
+    def later(self, now: float, delay_s: float, action: Callable[[float], None]) -> None:
+        """Call something when its time has come."""
+        self._later(now, delay_s, action)
 
     def _collect(self, name: str, now: float) -> None:
         host = self.hosts[name]
@@ -157,10 +195,17 @@ class Network:
             for packet in packets:
                 transit = self.trace.begin(packet)
                 self._hop(transit, now, name, "sent", "")
-                self._leave_host(now, transit, name)
+                arrive = functools.partial(self._leave_host, name)
+                self._cross(now, name, "from", transit, packet, arrive)
 
-    def _leave_host(self, now: float, transit: Transit, name: str) -> None:
+    def _leave_host(self, name: str, now: float, transit: Transit, packet: bytes) -> None:
         vpc_name, subnet = self._homes[name]
+        if packet is not transit.packet:
+            transit.packet = packet
+            damage = find_damage(packet)
+            if damage:
+                self._drop(transit, now, subnet or "internet", "malformed", damage)
+                return
         if not vpc_name:
             self._internet(now, transit)
             return
@@ -231,10 +276,19 @@ class Network:
                 f"{len(outcome.payload) + 28} bytes to {outcome.target.name}"
             )
             self._hop(transit, now, endpoint.gateway, "encapsulated", detail)
-            key = outcome.target.address, outcome.payload
-            self._pending.setdefault(key, []).append((now, transit, outcome.target.name))
-            self._waiting[transit.number] = key
-            self._to_target(outcome, now)
+            arrive = functools.partial(self._into_target, outcome)
+            name = outcome.target.name
+            self._cross(now, name, "to", transit, outcome.payload, arrive, geneve=True)
+
+    def _into_target(
+        self, datagram: ToTarget, now: float, transit: Transit, payload: bytes
+    ) -> None:
+        if payload is not datagram.payload:
+            datagram = datagram._replace(payload=payload)
+        key = datagram.target.address, payload
+        self._pending.setdefault(key, []).append((now, transit, datagram.target.name))
+        self._waiting[transit.number] = key
+        self._to_target(datagram, now)
 
     def _leave_endpoint(self, now: float, transit: Transit, outcome: ToEndpoint) -> None:
         vpc_name, endpoint = self._endpoints[outcome.endpoint]
@@ -288,9 +342,31 @@ class Network:
             detail = f"nobody has {show_place(destination)}"
             self._drop(transit, now, vpc_name or "internet", "no_host", detail)
             return
-        self._hop(transit, now, owner, "delivered", "")
-        self.hosts[owner].receive(transit.packet, now)
-        self._collect(owner, now)
+        arrive = functools.partial(self._into_host, owner)
+        self._cross(now, owner, "to", transit, transit.packet, arrive)
+
+    def _into_host(self, name: str, now: float, transit: Transit, packet: bytes) -> None:
+        transit.packet = packet
+        self._hop(transit, now, name, "delivered", "")
+        self.hosts[name].receive(packet, now)
+        self._collect(name, now)
+
+    def _cross(
+        self,
+        now: float,
+        name: str,
+        direction: Direction,
+        transit: Transit,
+        packet: bytes,
+        arrive: Arrive,
+        *,
+        geneve: bool = False,
+    ) -> None:
+        """Over the link to or from a target or host, which may have a fault."""
+        if self.faults.touches(name, direction):
+            self._links.cross(now, name, direction, transit, packet, arrive, geneve=geneve)
+        else:
+            arrive(now, transit, packet)
 
     def _returned(self, address: str, payload: bytes) -> Transit | None:
         """The packet that an appliance returned as it was, None if it is another one."""
@@ -331,6 +407,24 @@ class Network:
     def _later(self, now: float, delay: float, action: Callable[..., None], *args: Any) -> None:
         self._sequence += 1
         heapq.heappush(self._queue, (now + delay, self._sequence, action, args))
+
+
+def find_damage(packet: bytes) -> str:
+    """Why a router does not forward a packet: its header, or the header's checksum, is wrong."""
+    try:
+        headers = parse_packet(packet, 0, len(packet))
+    except MalformedPacket as error:
+        return error.reason
+    wrong = headers.version == 4 and checksum(packet[: (packet[0] & 0x0F) << 2])
+    return "ip_checksum" if wrong else ""
+
+
+def inner_packet(payload: bytes) -> bytes:
+    """What a GENEVE datagram carries; all of it if it is none."""
+    try:
+        return payload[parse_geneve(payload, 0, len(payload)).length :]
+    except MalformedPacket:
+        return payload
 
 
 def _packed(address: str) -> bytes:

@@ -37,6 +37,12 @@ class ApplianceProcess(Protocol):
     def kill(self) -> None:
         """End it at once, as a crash would."""
 
+    def pause(self) -> None:
+        """Stop it where it stands (SIGSTOP), with every process that it started."""
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+
     def stop(self) -> None:
         """End it and wait; one that does not end is killed."""
 
@@ -151,13 +157,22 @@ class Subprocess:
 
     def kill(self) -> None:
         if self._process is not None:
-            _end_session(self._process.pid, signal.SIGKILL)  # also children that outlived it
+            _signal_session(self._process.pid, signal.SIGKILL)  # also children that outlived it
             self._process.wait()
             self.pid = 0
+
+    def pause(self) -> None:
+        if self.pid:
+            _signal_session(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self.pid:
+            _signal_session(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is None:
             return
+        self.resume()  # one that hangs would not hear it
         # Two signals: the first makes an appliance drain, the second ends it.
         for _ in range(2):
             self.signal(signal.SIGTERM)
@@ -229,7 +244,16 @@ class Forked:
     def kill(self) -> None:
         self._end(signal.SIGKILL, 0)
 
+    def pause(self) -> None:
+        if self.pid:
+            _signal_session(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self.pid:
+            _signal_session(self.pid, signal.SIGCONT)
+
     def stop(self) -> None:
+        self.resume()
         self._end(signal.SIGTERM, _STOP_S)
 
     def _end(self, signum: int, patience_s: float) -> None:
@@ -249,7 +273,7 @@ class Forked:
         self.pid = 0
 
 
-def _end_session(pid: int, signum: int) -> None:
+def _signal_session(pid: int, signum: int) -> None:
     try:
         os.killpg(pid, signum)
     except ProcessLookupError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from appliance_sdk.errors import ConfigError
+from appliance_sdk.harness.faults import Fault
 from appliance_sdk.harness.settings import GatewaySettings
 from appliance_sdk.harness.targets import Target
 from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
@@ -153,6 +154,8 @@ class Topology(Part, frozen=True):
     hosts: dict[str, HostPart]
     endpoint_services: dict[str, EndpointServicePart] = {}
     transit_gateways: dict[str, TransitGatewayPart] = {}
+    faults: tuple[Fault, ...] = ()
+    """What goes wrong, and when."""
     seed: int = 0
     """Everything that is random comes from it."""
     loopback: str = "127.90"

@@ -29,6 +29,7 @@ def check_topology(topology: Topology) -> None:
         for name in topology.vpcs:
             check_vpc_routes(topology, name)
         _hosts(topology)
+        _faults(topology)
     except ConfigError as error:
         raise ConfigError(
             error.message, path=topology.path, key=error.key, hint=error.hint
@@ -156,6 +157,12 @@ def _public(host: HostPart, key: str, owners: dict[tuple[str, str], str], name: 
     holder = owners.setdefault(("", host.public), name)
     if holder != name:
         raise ConfigError(f"{host.public} is {holder}'s", key=f"{key}.public")
+
+
+def _faults(topology: Topology) -> None:
+    targets = [target for gateway in topology.gateways.values() for target in gateway.targets]
+    for number, fault in enumerate(topology.faults):
+        fault.check(topology.hosts, targets, f"faults[{number}]")
 
 
 def _ipv4(text: str, key: str, taken: dict[str, str]) -> None:

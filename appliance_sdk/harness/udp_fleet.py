@@ -74,10 +74,15 @@ class UdpFleet:
             process.start(target)
 
     def stop(self, name: str) -> None:
+        self._process(name).kill()
+
+    def hang(self, name: str) -> None:
+        self._process(name).pause()
+
+    def resume(self, name: str) -> None:
         process = self.processes.get(name)
-        if process is None:
-            raise HarnessError(f"the appliance of target {name} was not started here")
-        process.kill()
+        if process is not None:
+            process.resume()
 
     def send(self, datagram: ToTarget, now: float) -> None:
         try:
@@ -124,6 +129,12 @@ class UdpFleet:
         self._ports.clear()
         for process in self.processes.values():
             process.stop()
+
+    def _process(self, name: str) -> ApplianceProcess:
+        process = self.processes.get(name)
+        if process is None:
+            raise HarnessError(f"the appliance of target {name} was not started here")
+        return process
 
     def _hear(self, place: Place, sock: socket.socket, arrivals: list[Arrival]) -> None:
         for _ in range(_A_TURN):

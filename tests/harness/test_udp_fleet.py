@@ -19,6 +19,8 @@ from appliance_sdk.errors import ApplianceError, HarnessError
 from appliance_sdk.harness import (
     Forked,
     Harness,
+    InProcess,
+    MemoryFleet,
     State,
     Subprocess,
     Topology,
@@ -35,6 +37,11 @@ FACTOR = 5.0
 class NoTelnet(Appliance):
     def flow_opened(self, flow: Flow) -> Outcome:
         return Verdict.REJECT if flow.server_port == 23 else Verdict.DONE
+
+
+class LetThrough(Appliance):
+    def flow_opened(self, flow: Flow) -> Outcome:
+        return Verdict.DONE
 
 
 def over_udp(topology: Topology, process: Subprocess | Forked | None) -> Harness:
@@ -119,16 +126,88 @@ def test_a_command_that_does_not_exist_is_one_line(simple: Topology) -> None:
 
 
 def test_a_hung_target_times_out_and_comes_back(simple: Topology) -> None:
-    process = Subprocess(ECHO)
+    with over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        harness.hang_target("appliance-1")
+        assert harness.run(lambda: harness.state("gwlb", "appliance-1") is State.UNHEALTHY)
+        assert harness.changes[-1].reason == "Target.Timeout"
+        assert not FlowFactory(harness).tcp(80).opened
+        harness.resume_target("appliance-1")
+        harness.wait_healthy()
+        assert FlowFactory(harness).tcp(81).opened
+
+
+@pytest.mark.parametrize("kind", ["subprocess", "forked"])
+def test_a_hung_target_is_ended_all_the_same(simple: Topology, kind: str) -> None:
+    process = Subprocess(ECHO) if kind == "subprocess" else Forked(NoTelnet, health_port=8080)
     with over_udp(simple, process) as harness:
         harness.wait_healthy()
-        os.kill(process.pid, signal.SIGSTOP)
-        try:
-            assert harness.run(lambda: harness.state("gwlb", "appliance-1") is State.UNHEALTHY)
-            assert harness.changes[-1].reason == "Target.Timeout"
-        finally:
-            os.kill(process.pid, signal.SIGCONT)
+        pids = [process.pid, *children(process.pid)]
+        harness.hang_target("appliance-1")
+    assert wait_until(lambda: not any(running(pid) for pid in pids))
+
+
+def test_a_deaf_target_stays_healthy_and_its_traffic_is_lost(simple: Topology) -> None:
+    with over_udp(simple, Subprocess(ECHO)) as harness:
         harness.wait_healthy()
+        harness.deafen_target("appliance-1")
+        assert not FlowFactory(harness).tcp(80).opened
+        harness.run(lambda: False, timeout_s=20)
+        assert harness.state("gwlb", "appliance-1") is State.HEALTHY
+        assert harness.faults.counts["appliance-1"]["loss"] >= 3
+        harness.resume_target("appliance-1")
+        assert FlowFactory(harness).tcp(81).opened
+
+
+def test_a_slow_target_answers_late_and_in_the_end_fails_its_checks(simple: Topology) -> None:
+    with over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        harness.slow_target("appliance-1", 0.3)
+        ping = FlowFactory(harness).ping()
+        assert ping.rtt_s is not None
+        assert ping.rtt_s >= 0.6
+        harness.slow_target("appliance-1", 2)
+        assert harness.run(lambda: harness.state("gwlb", "appliance-1") is State.UNHEALTHY)
+        assert harness.changes[-1].reason == "Target.Timeout"
+        harness.resume_target("appliance-1")
+        harness.wait_healthy()
+
+
+def test_nobody_can_stop_what_was_not_started_here(simple: Topology) -> None:
+    with over_udp(simple, None) as harness:
+        with pytest.raises(HarnessError, match="target appliance-1 was not started here"):
+            harness.hang_target("appliance-1")
+        harness.resume_target("appliance-1")
+
+
+def test_the_same_packets_are_lost_as_in_memory(simple: Topology) -> None:
+    def heard(harness: Harness, until: int) -> list[bytes]:
+        harness.wait_healthy()
+        harness.faults.set("appliance-1", loss=0.2, direction="to")
+        flow = FlowFactory(harness).udp(53)
+        for number in range(30):
+            flow.client.send_to("198.51.100.10", 53, bytes([number]))
+        harness.run(lambda: len(flow.server_received) >= until, timeout_s=300)
+        harness.run()
+        return flow.server_received
+
+    with Harness(simple, MemoryFleet({"": InProcess(LetThrough)})) as harness:
+        in_memory = heard(harness, 0)
+    assert 20 <= len(in_memory) < 30
+    with over_udp(simple, Forked(LetThrough, health_port=8080)) as harness:
+        assert heard(harness, len(in_memory)) == in_memory
+
+
+def test_tcp_survives_every_fault_of_the_link(simple: Topology) -> None:
+    faults = {"loss": 0.03, "duplicate": 0.05, "reorder": 0.05, "corrupt": 0.02, "truncate": 0.02}
+    with over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        harness.faults.set("appliance-1", **faults, delay_s=0.01)
+        web = FlowFactory(harness).tcp(80)
+        data = os.urandom(100_000)
+        assert web.client_sends(data)
+        assert web.server_received == data
+        assert set(harness.faults.counts["appliance-1"]) == {*faults, "delay"}
 
 
 def test_a_killed_target_fails_its_checks(simple: Topology) -> None:
