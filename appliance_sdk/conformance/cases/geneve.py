@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from appliance_sdk.conformance.case import MAY, MUST, Profile, case
-from appliance_sdk.conformance.conversation import Datagram
+from appliance_sdk.conformance.conversation import ENDPOINT, OTHER_ENDPOINT, Datagram
 from appliance_sdk.conformance.encapsulation import (
     CONTROL,
     CRITICAL,
     option,
 )
 from appliance_sdk.conformance.rig import Rig, expect
+from appliance_sdk.wire import build_tcp
+from appliance_sdk.wire.geneve import parse_endpoint
+from appliance_sdk.wire.packet import ACK, RST
 
 _T = Profile.TRANSPORT
 _UNKNOWN_CLASS = 0xFFFE
@@ -170,9 +173,47 @@ def option_beyond_options(rig: Rig) -> None:
 
 @case("geneve/gwlb-option-beyond-options", MUST, _T, reference="RFC 8926 §3.5")
 def gwlb_option_beyond_options(rig: Rig) -> None:
-    """Opt Len ends in the middle of the cookie option: dropped."""
+    """Opt Len ends in the middle of the cookie option: dropped.
+
+    The cookie here begins like an IPv4 header: who does not look finds a packet behind the options.
+    """
     flow = rig.tcp()
-    rig.silence(flow.syn().changed(header=flow.header(option_words=7)))
+    syn = flow.syn()
+    flow.cookie = 0x45000000 | 4 + len(syn.inner)
+    rig.silence(syn.changed(header=flow.header(option_words=7)))
+
+
+@case("geneve/options-in-packet", MUST, _T, reference="RFC 8926 §3.4: Opt Len ends the options")
+def options_in_packet(rig: Rig) -> None:
+    """Bytes of a packet that look like GWLB's options are the packet's: they move it neither to
+    another flow nor to another endpoint.
+
+    Who reads on behind the options, as FreeBSD's driver does, lets a sender choose the endpoint
+    that its packets count for, and with it the policy.
+    """
+    looks = 0x0108, 0x0102  # two ports that read as the head of an endpoint option
+    flow, elsewhere = (
+        rig.tcp(
+            looks[1],
+            client="198.18.3.3",
+            server="198.19.3.3",
+            client_port=looks[0],
+            endpoint=endpoint,
+        )
+        for endpoint in (OTHER_ENDPOINT, ENDPOINT)
+    )
+    rig.returned(*flow.handshake())
+    number = parse_endpoint(OTHER_ENDPOINT)
+    forged = build_tcp(
+        *elsewhere.ends(False),
+        *looks,
+        seq=number >> 32,
+        ack=number & 0xFFFFFFFF,
+        flags=RST | ACK,
+        payload=bytes(28),  # 68 bytes in all: an option of four words, if one reads the IP header
+    )
+    rig.answers(elsewhere.carry(forged))
+    rig.returned(flow.to_server(b"not reset"))
 
 
 @case("geneve/unknown-option-first", MUST, _T, reference="RFC 8926 §3.5")
@@ -182,7 +223,7 @@ def unknown_option_first(rig: Rig) -> None:
     flow = rig.tcp()
     endpoint, attachment, cookie = flow.options
     empty = option(7, b"", option_class=_UNKNOWN_CLASS)
-    long = option(9, bytes(range(64)), option_class=_UNKNOWN_CLASS)
+    long = option(9, b"\xff" * 64, option_class=_UNKNOWN_CLASS)
     syn = flow.syn()
     for options in (
         [endpoint, empty, attachment, cookie],

@@ -17,7 +17,10 @@ def addresses_and_ports(rig: Rig) -> None:
 
     An ordinary UDP socket swaps the ports too, and every such reply is lost.
     """
-    rig.returned(*rig.tcp().handshake())
+    for port in range(61000, 61032):
+        flow = rig.tcp()
+        flow.source_port = port
+        rig.returned(*flow.handshake())
 
 
 @case("reply/header-unchanged", MUST, _T, reference=_INTEGRATE)
@@ -30,9 +33,10 @@ def header_unchanged(rig: Rig) -> None:
 @case("reply/once", MUST, _T, reference="every packet that is sent twice arrives twice")
 def once(rig: Rig) -> None:
     """A packet is returned once, not twice."""
-    flow = rig.udp()
-    count = len(rig.answers(flow.to_server(b"once")))
-    expect(count == 1, f"one packet was answered {count} times")
+    flow, ping = rig.tcp(), rig.ping()
+    for datagram in (rig.udp().to_server(b"once"), flow.syn(), flow.syn_ack(), ping.request()):
+        count = len(rig.answers(datagram))
+        expect(count == 1, f"one packet was answered {count} times")
 
 
 @case("reply/same-packet-again", MUST, _T, reference="GWLB is stateless about contents")

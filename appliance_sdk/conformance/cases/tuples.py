@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from appliance_sdk.conformance.case import MUST, SHOULD, Profile, case
-from appliance_sdk.conformance.conversation import OTHER_ENDPOINT
+from appliance_sdk.conformance.conversation import ENDPOINT, OTHER_ENDPOINT
 from appliance_sdk.conformance.packets import with_extensions
 from appliance_sdk.conformance.rig import Rig, expect
 from appliance_sdk.wire import build_icmp, build_ip, build_udp
 
 _T = Profile.TRANSPORT
+_OTHERS = (OTHER_ENDPOINT, ENDPOINT[:-8] + "99999999", ENDPOINT[:-12] + "9999" + ENDPOINT[-8:])
+"""Another endpoint; one that differs in the lower 32 bits only; one in the upper."""
 _ALL_IP = 'AWS guide: "listens for all IP packets across all ports"'
 
 
@@ -123,12 +125,13 @@ def no_next_header(rig: Rig) -> None:
 @case("tuple/two-endpoints", MUST, _T, reference="address ranges behind two endpoints may overlap")
 def two_endpoints(rig: Rig) -> None:
     """The same 5-tuple behind two endpoints is two flows: each packet goes back to its own."""
-    client, server = "198.18.0.1", "198.19.0.1"
-    one = rig.tcp(client=client, server=server, client_port=40000)
-    other = rig.tcp(client=client, server=server, client_port=40000, endpoint=OTHER_ENDPOINT)
-    other.source_port = one.source_port
-    rig.returned(one.syn(), other.syn(), one.syn_ack(), other.syn_ack(), other.ack(), one.ack())
-    rig.returned(one.rst(), other.to_server(b"not mine"), other.to_client(b"nor mine"))
+    for number, endpoint in enumerate(_OTHERS, 1):
+        client, server = f"198.18.0.{number}", "198.19.0.1"
+        one = rig.tcp(client=client, server=server, client_port=40000)
+        other = rig.tcp(client=client, server=server, client_port=40000, endpoint=endpoint)
+        other.source_port = one.source_port
+        rig.returned(one.syn(), other.syn(), one.syn_ack(), other.syn_ack(), other.ack(), one.ack())
+        rig.returned(one.rst(), other.to_server(b"not mine"), other.to_client(b"nor mine"))
 
 
 @case("tuple/same-cookie", MUST, _T, reference="a cookie's scope is not documented")
