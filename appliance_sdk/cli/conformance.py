@@ -13,6 +13,7 @@ from appliance_sdk.cli.text import table
 from appliance_sdk.conformance.features import Features, feature_texts
 from appliance_sdk.conformance.outcome import Outcome
 from appliance_sdk.conformance.report import CaseReport, read_report
+from appliance_sdk.conformance.vectors import INDEX, write_vectors
 
 
 @click.group()
@@ -68,6 +69,23 @@ def features() -> None:
     for name, text in feature_texts().items():
         default = str(getattr(Features(), name)).lower()
         click.echo(f"\n# {text}\n{name} = {default}")
+
+
+@conformance.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The folder to write to.",
+)
+def vectors(out: Path) -> None:
+    """Write the cases as JSON: what is sent, what must come of it. For unit tests in any language.
+
+    docs/conformance-vectors.md says how to read them.
+    """
+    files = write_vectors(out)
+    topics = [name for name in files if name != INDEX]
+    click.echo(f"{len(topics)} topics and {INDEX} are in {out}")
 
 
 @conformance.command()

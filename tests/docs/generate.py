@@ -1,4 +1,4 @@
-"""Writes the pages that come from the code: `python tests/docs/generate.py`."""
+"""Writes what comes from the code, pages and vectors: `python tests/docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ from appliance_sdk import (
     show_end,
 )
 from appliance_sdk.conformance import policy_files
+from appliance_sdk.conformance.report import report_schema
+from appliance_sdk.conformance.vectors import vectors_schema, write_vectors
 from appliance_sdk.engine import DROP_REASONS
 from appliance_sdk.harness import shipped_topology
 from appliance_sdk.harness.draw_svg import draw_svg
@@ -153,6 +155,8 @@ def pages() -> dict[str, str]:
         "log-events.md": LOGS_HEAD + rows(LOG_EVENTS),
         "packet-walk.md": walk.walk_page(),
         "inline-ids.svg": draw_svg(shipped_topology("inline-ids")),
+        "conformance-report.schema.json": report_schema().decode(),
+        "conformance-vectors.schema.json": vectors_schema().decode(),
     }
 
 
@@ -279,3 +283,4 @@ if __name__ == "__main__":
     policy = policy_files.read_policy()
     (policy_files.FOLDER / policy_files.TEXT).write_text(policy_files.policy_text(policy))
     (policy_files.FOLDER / policy_files.RULES).write_text(policy_files.rules_text(policy))
+    write_vectors(DOCS.parent / "appliance_sdk" / "conformance" / "vectors")
