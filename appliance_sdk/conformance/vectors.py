@@ -61,7 +61,7 @@ def record(case: Case) -> Vector:
     try:
         case.ask(recorder)
     except NotConformant as error:
-        raise LeftOut(f"what comes back is not what was sent: {error}") from None
+        raise LeftOut(f"it judges what an appliance makes itself: {error}") from None
     if not recorder.steps:
         raise LeftOut("it sends nothing")
     features = tuple(name for name in case.needs if name in FEATURE_NAMES)
