@@ -77,6 +77,7 @@ def run(
       appliance gwlb simple --exec 'my-appliance --listen {address} --health {health_port}'
     """
     read = find_topology(topology)
+    _warn(read)
     if wide_ports:
         gateways = {
             name: msgspec.structs.replace(gateway, source_ports=(1, 65535))
@@ -105,6 +106,7 @@ def draw(topology: str, svg: Path | None) -> None:
     from appliance_sdk.harness.draw_text import draw_text
 
     read = find_topology(topology)
+    _warn(read)
     if svg is None:
         click.echo(draw_text(read), nl=False)
     elif str(svg) == "-":
@@ -115,6 +117,27 @@ def draw(topology: str, svg: Path | None) -> None:
         except OSError as error:
             raise HarnessError(f"{svg}: {error.strerror}") from None
         click.echo(f"drawn in {svg}")
+
+
+@gwlb.command()
+@click.argument("topology")
+def check(topology: str) -> None:
+    """Say what will not work in a topology, though AWS would take it.
+
+    Such as an endpoint that packets go past on their way in, a loop, two zones without appliance
+    mode. Exit status: 0 if there is nothing to say, 1 if there is, 2 if AWS would refuse it.
+    """
+    found = find_topology(topology).warnings()
+    for finding in found:
+        click.echo(f"{topology}: {finding}")
+    if found:
+        sys.exit(1)
+    click.echo(f"{topology}: fine")
+
+
+def _warn(topology: Topology) -> None:
+    for finding in topology.warnings():
+        click.echo(f"warning: {finding}", err=True)
 
 
 def find_topology(text: str) -> Topology:

@@ -8,11 +8,13 @@ import ipaddress
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 from appliance_sdk.errors import HarnessError, MalformedPacket
 from appliance_sdk.harness.addresses import Addresses
 from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, Place, ToEndpoint, ToTarget
+from appliance_sdk.harness.diagnosis import Diagnosis
 from appliance_sdk.harness.faults import Direction, Faults
 from appliance_sdk.harness.links import Arrive, Links
 from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL
@@ -77,6 +79,7 @@ class Network:
         self.hosts = dict(hosts)
         self.gateways = dict(gateways)
         self._to_target = to_target
+        self._topology = topology
         self._vpcs = {name: Vpc(name, topology) for name in topology.vpcs}
         self._transit_gateways = {
             name: TransitGateway(name, topology) for name in topology.transit_gateways
@@ -100,6 +103,11 @@ class Network:
         self._pending: dict[tuple[str, bytes], list[_Pending]] = {}
         self._waiting: OrderedDict[int, tuple[str, bytes]] = OrderedDict()
         self._late: OrderedDict[tuple[str, bytes], Transit] = OrderedDict()
+
+    @cached_property
+    def _diagnosis(self) -> Diagnosis:
+        """Made when the first packet is dropped for its way."""
+        return Diagnosis(self._topology)
 
     @property
     def in_flight(self) -> int:
@@ -218,7 +226,7 @@ class Network:
         self._step(now, transit, vpc_name, subnet, step)
 
     def _step(self, now: float, transit: Transit, vpc_name: str, place: str, step: Step) -> None:
-        if not self._passes(now, transit, place, step):
+        if not self._passes(now, transit, vpc_name, place, step):
             return
         if step.to == "endpoint":
             endpoint = self._vpcs[vpc_name].endpoints[step.name]
@@ -231,13 +239,18 @@ class Network:
         elif step.to == GATEWAY:
             self._later(now, VPC_S, self._leave_vpc, transit, vpc_name)
 
-    def _passes(self, now: float, transit: Transit, place: str, step: Step, zone: str = "") -> bool:
+    def _passes(
+        self, now: float, transit: Transit, vpc_name: str, place: str, step: Step, zone: str = ""
+    ) -> bool:
         """Whether a table leads a packet on, and it has not passed too many of them."""
         transit.tables += 1
         if step.to in (BLACKHOLE, NO_ROUTE):
             self._drop(transit, now, place, step.to, str(step))
         elif transit.tables > TABLES_LIMIT:
-            self._drop(transit, now, place, "routing_loop", f"{step}, after {TABLES_LIMIT} tables")
+            cause = self._diagnosis.cause(vpc_name, "", *self._ends(transit))
+            why = f". It {cause}" if cause else ""
+            detail = f"{step}, after {TABLES_LIMIT} tables{why}"
+            self._drop(transit, now, place, "routing_loop", detail)
         else:
             self._hop(transit, now, place, "routed", f"{step}, zone {zone}" if zone else str(step))
             return True
@@ -255,7 +268,7 @@ class Network:
         step = gateway.step(entrance, headers.destination)
         leaves = gateway.attachments.get(step.name)
         zone = gateway.zone(leaves, zone, headers) if leaves is not None else ""
-        if self._passes(now, transit, name, step, zone) and leaves is not None:
+        if self._passes(now, transit, "", name, step, zone) and leaves is not None:
             self._later(now, VPC_S, self._subnet, transit, leaves.vpc, leaves.subnets[zone])
 
     def _enter_endpoint(self, now: float, transit: Transit, endpoint: Endpoint) -> None:
@@ -263,7 +276,7 @@ class Network:
         self._hop(transit, now, endpoint.name, "endpoint", endpoint.id)
         outcome = gateway.from_endpoint(endpoint.id, transit.packet, now)
         if isinstance(outcome, Dropped):
-            self._gateway_drop(transit, now, endpoint.gateway, outcome)
+            self._gateway_drop(transit, now, endpoint.gateway, outcome, endpoint)
         elif isinstance(outcome, ToEndpoint):
             self._drop(transit, now, endpoint.gateway, "reset", "answered with a TCP reset")
             reset = self.trace.begin(outcome.packet)
@@ -393,9 +406,22 @@ class Network:
             return b"\0\0\0\0", b"\0\0\0\0"
         return headers.source, headers.destination
 
-    def _gateway_drop(self, transit: Transit, now: float, name: str, outcome: Dropped) -> None:
+    def _gateway_drop(
+        self,
+        transit: Transit,
+        now: float,
+        name: str,
+        outcome: Dropped,
+        endpoint: Endpoint | None = None,
+    ) -> None:
         detail = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
-        self._hop(transit, now, name, "dropped", f"{detail}. {outcome.explanation}")
+        detail += f". {outcome.explanation}"
+        if endpoint is not None and outcome.reason == "no_entry":
+            vpc_name = self._endpoints[endpoint.id][0]
+            cause = self._diagnosis.cause(vpc_name, endpoint.name, *self._ends(transit))
+            if cause:
+                detail += f" Here the first packet went past {endpoint.name}: {cause}."
+        self._hop(transit, now, name, "dropped", detail)
 
     def _drop(self, transit: Transit, now: float, place: str, reason: str, detail: str) -> None:
         self.drops[reason] += 1

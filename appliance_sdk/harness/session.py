@@ -15,7 +15,7 @@ from appliance_sdk.harness.hosts import Host, HttpExchange, Ping, http_get
 from appliance_sdk.harness.processes import Subprocess
 from appliance_sdk.harness.reasons import REASONS
 from appliance_sdk.harness.targets import State
-from appliance_sdk.harness.topology import AlbService, HttpService, Topology
+from appliance_sdk.harness.topology import AlbService, HostPart, HttpService, Topology
 from appliance_sdk.harness.udp_fleet import UdpFleet
 
 _START_S = 60.0
@@ -135,20 +135,23 @@ class Session:
         )
 
     def _ask(self) -> None:
-        now = self.harness.now
         parts = self._topology.hosts
-        for name, part in parts.items():
-            if part.vpc:
-                continue
-            client = self.harness.hosts[name]
+        for name, here in parts.items():
             for other, there in parts.items():
-                if not there.vpc:
-                    continue
-                reachable = [there.public] if there.public else []
-                reachable += [address for address in there.addresses if ":" in address]
-                mine = {":" in address for address in part.addresses}
-                for address in (a for a in reachable if (":" in a) in mine):
-                    self._send(client, name, other, address, now)
+                mine = {":" in address for address in here.addresses}
+                for address in self._reachable(here, there):
+                    if (":" in address) in mine:
+                        self._send(self.harness.hosts[name], name, other, address, self.harness.now)
+
+    def _reachable(self, here: HostPart, there: HostPart) -> list[str]:
+        """Where hosts on the internet find those in VPCs, and those of VPCs each other."""
+        if there.vpc and not here.vpc:
+            public = [there.public] if there.public else []
+            return public + [address for address in there.addresses if ":" in address]
+        for gateway in self._topology.transit_gateways.values():
+            if {here.vpc, there.vpc} <= {place.vpc for place in gateway.attachments.values()}:
+                return list(there.addresses) if here.vpc != there.vpc else []
+        return []
 
     def _send(self, client: Host, name: str, other: str, address: str, now: float) -> None:
         ping = client.ping(address, now)

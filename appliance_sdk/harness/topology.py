@@ -9,6 +9,7 @@ import msgspec
 
 from appliance_sdk.errors import ConfigError
 from appliance_sdk.harness.faults import Fault
+from appliance_sdk.harness.findings import Finding
 from appliance_sdk.harness.settings import GatewaySettings
 from appliance_sdk.harness.targets import Target
 from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
@@ -208,6 +209,12 @@ class Topology(Part, frozen=True):
         from appliance_sdk.harness.topology_check import check_topology
 
         check_topology(self)
+
+    def warnings(self) -> list[Finding]:
+        """What AWS would take and what will not work then, each with what to do."""
+        from appliance_sdk.harness.diagnosis import Diagnosis
+
+        return Diagnosis(self).findings
 
 
 def service_label(service: Service) -> str:

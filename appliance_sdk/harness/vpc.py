@@ -28,6 +28,11 @@ class Step(NamedTuple):
     name: str = ""
     """Of the endpoint, transit gateway or attachment."""
 
+    @property
+    def destination(self) -> str:
+        """The range that the route is for."""
+        return self.route.partition(" -> ")[0]
+
     def __str__(self) -> str:
         if not self.table:
             return "within the subnet"
