@@ -8,7 +8,6 @@ import ipaddress
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 from appliance_sdk.errors import HarnessError, MalformedPacket
@@ -104,7 +103,7 @@ class Network:
         self._waiting: OrderedDict[int, tuple[str, bytes]] = OrderedDict()
         self._late: OrderedDict[tuple[str, bytes], Transit] = OrderedDict()
 
-    @cached_property
+    @functools.cached_property
     def _diagnosis(self) -> Diagnosis:
         """Made when the first packet is dropped for its way."""
         return Diagnosis(self._topology)
