@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from appliance_sdk.errors import ConfigError, HarnessError
+from appliance_sdk.harness.fault_text import parse_fault
 from appliance_sdk.harness.session import Session
 from appliance_sdk.harness.topology import Topology, shipped_topology
 
@@ -54,6 +55,13 @@ def gwlb() -> None:
 @click.option("--rate", type=float, default=1.0, help="Rounds of traffic a second.")
 @click.option("--factor", type=float, default=1.0, help="Let the clock run so much faster.")
 @click.option("--wide-ports", is_flag=True, help="Use every UDP source port, as AWS does.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME:KEY=VALUE,…",
+    help="What goes wrong with a target or a host; see above. Repeatable.",
+)
 @click.option("--trace", is_flag=True, help="Show the way of every packet, hop by hop.")
 @click.option("--quiet", is_flag=True, help="No lines for single requests.")
 def run(
@@ -63,6 +71,7 @@ def run(
     rate: float,
     factor: float,
     wide_ports: bool,
+    faults: tuple[str, ...],
     trace: bool,
     quiet: bool,
 ) -> None:
@@ -75,6 +84,16 @@ def run(
     \b
       appliance gwlb simple                            # which addresses it wants, and waits
       appliance gwlb simple --exec 'my-appliance --listen {address} --health {health_port}'
+
+    A fault is that of the link to a target or a host: loss, duplicate, reorder, corrupt, truncate
+    are rates (0.1 or 10%); delay, jitter are times (20ms); direction=to or from, by default both.
+    Of a target itself: kill, hang, deaf (its data path is dead, its health checks are not) and
+    slow=TIME. With after=TIME and for=TIME it begins and ends by the harness's clock. The
+    topology's seed decides which packets it meets.
+
+    \b
+      --fault appliance-1:loss=10%,delay=20ms,jitter=5ms    # a bad link, both ways
+      --fault appliance-1:hang,after=10s,for=30s            # does the fleet survive it?
     """
     read = find_topology(topology)
     _warn(read)
@@ -84,6 +103,7 @@ def run(
             for name, gateway in read.gateways.items()
         }
         read = msgspec.structs.replace(read, gateways=gateways)
+    read = _with_faults(read, faults, bool(command))
     with Session(read, command, factor=factor, write=click.echo) as session:
         try:
             session.run(seconds=seconds, rate=rate, trace=trace, quiet=quiet)
@@ -138,6 +158,23 @@ def check(topology: str) -> None:
 def _warn(topology: Topology) -> None:
     for finding in topology.warnings():
         click.echo(f"warning: {finding}", err=True)
+
+
+def _with_faults(topology: Topology, texts: tuple[str, ...], started: bool) -> Topology:
+    """The topology with more faults. Raises ConfigError."""
+    targets = [target for gateway in topology.gateways.values() for target in gateway.targets]
+    more = []
+    for text in texts:
+        try:
+            fault = parse_fault(text).check(topology.hosts, targets)
+        except ConfigError as error:
+            where = error.key if error.key.startswith(text) else text
+            raise ConfigError(error.message, key=f"--fault {where}", hint=error.hint) from None
+        if (fault.kill or fault.hang) and not started:
+            message = "can only be done to what was started here"
+            raise ConfigError(message, key=f"--fault {text}", hint="give --exec")
+        more.append(fault)
+    return msgspec.structs.replace(topology, faults=(*topology.faults, *more))
 
 
 def find_topology(text: str) -> Topology:

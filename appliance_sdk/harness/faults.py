@@ -92,6 +92,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self
 
 
+class Happening(NamedTuple):
+    """A fault began or ended."""
+
+    time: float
+    fault: Fault
+    began: bool
+
+
 class Fate(NamedTuple):
     """What becomes of one packet on one link."""
 

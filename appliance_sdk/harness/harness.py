@@ -12,7 +12,7 @@ from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.agenda import Agenda
 from appliance_sdk.harness.balancer import GatewayLoadBalancer, ToTarget
 from appliance_sdk.harness.checks import TIMED_OUT, HealthChecks
-from appliance_sdk.harness.faults import Fault, Faults
+from appliance_sdk.harness.faults import Fault, Faults, Happening
 from appliance_sdk.harness.fleet import Arrival, Fleet, ProbeResult
 from appliance_sdk.harness.hosts import Host
 from appliance_sdk.harness.network import Network
@@ -81,6 +81,8 @@ class Harness:
             topology, self.hosts, self.gateways, self._to_target, self.trace, self.faults
         )
         self._checks = {name: HealthChecks(name, gw) for name, gw in self.gateways.items()}
+        self.happenings: list[Happening] = []
+        """When each fault that was scheduled began and ended, in order."""
         self._agenda = Agenda()
         try:
             for name in topology.gateways:
@@ -288,6 +290,7 @@ class Harness:
 
     def _begin(self, fault: Fault, now: float) -> None:
         self.faults.begin(fault)
+        self.happenings.append(Happening(now, fault, began=True))
         if fault.hang:
             self.hang_target(fault.on)
         if fault.kill:
@@ -295,6 +298,7 @@ class Harness:
 
     def _end(self, fault: Fault, now: float) -> None:
         self.faults.end(fault)
+        self.happenings.append(Happening(now, fault, began=False))
         if fault.hang:
             self.fleet.resume(self._target(fault.on))
 

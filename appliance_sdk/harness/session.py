@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from appliance_sdk.harness.fault_text import format_fault
 from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.hosts import Host, HttpExchange, Ping, http_get
 from appliance_sdk.harness.processes import Subprocess
@@ -62,6 +63,7 @@ class Session:
         self.harness = Harness(topology, self._fleet, factor=factor, trace_limit=1000)
         self._asked: list[_Asked] = []
         self._told = 0
+        self._faults_told = 0
         self._dead: set[str] = set()
         self.results: Counter[str] = Counter()
         """"answered", "refused", "no answer"."""
@@ -108,6 +110,7 @@ class Session:
                     self._ask()
             harness.run(lambda: bool(self._ended()), min(due, end) - harness.now)
             self._tell_changes()
+            self._tell_faults()
             self._look()
             self._collect(quiet)
             if trace:
@@ -125,6 +128,9 @@ class Session:
             self._write(f"{name}: new flows {new or 'none'}")
         for reason, count in sorted(harness.drops.items()):
             self._write(f"dropped {count} times, {reason}: {REASONS.get(reason, '')}".rstrip(": "))
+        for name, counts in sorted(harness.faults.counts.items()):
+            what = ", ".join(f"{fault} {count}" for fault, count in sorted(counts.items()))
+            self._write(f"faults of {name}, in packets: {what}")
         for name, count in sorted(self._fleet.errors.items()):
             self._write(f"{count} datagrams could not be sent: {name}")
 
@@ -195,6 +201,12 @@ class Session:
             reason = f" ({change.reason})" if change.reason else ""
             self._write(f"{change.target} is {change.state} in zone {change.zone}{reason}")
         self._told = len(self.harness.changes)
+
+    def _tell_faults(self) -> None:
+        for happening in self.harness.happenings[self._faults_told :]:
+            verb = "begins" if happening.began else "ends"
+            self._write(f"fault {verb}: {format_fault(happening.fault)}")
+        self._faults_told = len(self.harness.happenings)
 
     def _look(self) -> None:
         for name, process in self._processes.items():

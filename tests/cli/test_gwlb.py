@@ -82,6 +82,31 @@ def test_a_trace_shows_each_hop(topology: Path) -> None:
     assert "10.0.1.0/24 -> gwlbe (route table edge)" in done.stdout
 
 
+def test_faults_are_told_and_counted(topology: Path) -> None:
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}}"
+    options = ["--seconds", "2", "--factor", "5", "--quiet", "--rate", "5"]
+    options += ["--fault", "appliance-1:delay=20ms", "--fault", "client:loss=100%,after=1h"]
+    done = appliance("gwlb", str(topology), "--exec", echo, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fault begins: appliance-1:delay=20ms" in done.stdout
+    assert "fault begins: client" not in done.stdout
+    assert "faults of appliance-1, in packets: delay " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("aplliance-1:loss=1", "no target or host 'aplliance-1' (did you mean `appliance-1`?)"),
+        ("appliance-1:loss=11", "11 is no rate from 0 to 1"),
+        ("appliance-1:hang", "can only be done to what was started here (give --exec)"),
+    ],
+)
+def test_a_mistake_in_a_fault_is_one_line(fault: str, said: str) -> None:
+    done = appliance("gwlb", "simple", "--fault", fault)
+    assert done.returncode == 2
+    assert done.stderr == f"appliance: --fault {fault}: {said}\n"
+
+
 def test_an_appliance_that_ends_is_said(topology: Path) -> None:
     command = f"{sys.executable} -c \"print('no licence'); raise SystemExit(3)\""
     done = appliance("gwlb", str(topology), "--exec", command, "--seconds", "1")
