@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from appliance_sdk.dataplane.tasks import TaskLoop
 from appliance_sdk.engine import FORWARD
 
 if TYPE_CHECKING:
@@ -23,21 +24,32 @@ class MemoryPlane:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._tasks = TaskLoop(lambda: engine.now)
+        engine.tasks = self._tasks
 
     def deliver(self, payload: bytes, peer: bytes, local: bytes, now: float) -> list[Datagram]:
         """Hand over one datagram; `peer` is port and IPv4 address as in a sockaddr_in."""
         decision = self.engine.receive(payload, 0, len(payload), peer, local, now)
+        if self._tasks.busy:
+            self._tasks.pump()
         sent = self._outbox()
         return [Datagram(peer, local, payload), *sent] if decision == FORWARD else sent
 
     def advance(self, now: float) -> list[Datagram]:
         """Let time pass."""
+        if self._tasks.busy:
+            self.engine.now = now
+            self._tasks.pump()
         self.engine.advance(now)
         return self._outbox()
 
     def next_deadline(self) -> float:
         """When `advance` has something to do, math.inf if nothing is pending."""
-        return self.engine.next_deadline()
+        return min(self.engine.next_deadline(), self._tasks.next_deadline())
+
+    def close(self) -> None:
+        """Give up what plugins wait for."""
+        self._tasks.close()
 
     def _outbox(self) -> list[Datagram]:
         sent = [Datagram(*entry) for entry in self.engine.outbox]

@@ -18,6 +18,7 @@ from appliance_sdk.dataplane.mmsg import ReceiveBatch, SendBatch
 from appliance_sdk.dataplane.port_replies import PortReplies, descriptor_room
 from appliance_sdk.dataplane.raw_replies import RawReplies, raw_batch
 from appliance_sdk.dataplane.replies import SEND_WAIT_S, Replies, Scratch, Sender, error_name
+from appliance_sdk.dataplane.tasks import TaskLoop
 from appliance_sdk.engine import FORWARD
 from appliance_sdk.errors import ConfigError
 from appliance_sdk.wire.geneve import PORT
@@ -102,6 +103,9 @@ class SocketPlane:
         self._poller = select.poll()
         for descriptor in self._listeners:
             self._poller.register(descriptor, select.POLLIN)
+        self._tasks = TaskLoop(clock)
+        engine.tasks = self._tasks
+        self._waits = False
         self._handover = handover
         if handover is not None:
             engine.divert = handover.divert
@@ -127,7 +131,11 @@ class SocketPlane:
         """
         self._watch(extra_fds)
         self._answer()
-        wait_s = min(timeout_s, self.engine.next_deadline() - self._clock(), _LONGEST_WAIT_S)
+        deadline = self.engine.next_deadline()
+        if self._tasks.busy or self._waits:
+            deadline = min(deadline, self._tasks.next_deadline())
+            self._watch_tasks()
+        wait_s = min(timeout_s, deadline - self._clock(), _LONGEST_WAIT_S)
         wait_ms = max(0, math.ceil(wait_s * 1000))
         self.ready = []
         count = 0
@@ -135,12 +143,17 @@ class SocketPlane:
             listener = self._listeners.get(descriptor)
             if self._handover is not None and descriptor == self._handover.fileno():
                 count += self._take_over(self._handover)
+            elif self._waits and descriptor == self._tasks.fileno():
+                continue
             elif listener is None:
                 self.ready.append(descriptor)
             elif events & select.POLLNVAL:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             else:
                 count += self._serve(descriptor, listener.local)
+        if self._tasks.busy:
+            self.engine.now = self._clock()
+            self._tasks.pump()
         self.engine.advance(self._clock())
         self._answer()
         return count
@@ -148,6 +161,7 @@ class SocketPlane:
     def close(self) -> None:
         """Send what the engine still has to say, and close the sockets that replies leave by."""
         self._answer()
+        self._tasks.close()
         self._replies.close()
 
     def _serve(self, descriptor: int, local: bytes) -> int:
@@ -213,6 +227,16 @@ class SocketPlane:
             else:
                 self._scratch.add(peer, local, payload)
         outbox.clear()
+
+    def _watch_tasks(self) -> None:
+        """Wake for what tasks wait for, as long as there are any."""
+        if self._tasks.busy is self._waits:
+            return
+        self._waits = self._tasks.busy
+        if self._waits:
+            self._poller.register(self._tasks.fileno(), select.POLLIN)
+        else:
+            self._poller.unregister(self._tasks.fileno())
 
     def _watch(self, extra_fds: Sequence[int]) -> None:
         extra = tuple(extra_fds)

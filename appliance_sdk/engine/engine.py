@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.answers import Answers
 from appliance_sdk.engine.guard import Guard
+from appliance_sdk.engine.holding import Holding, Tasks
 from appliance_sdk.engine.host import Host
 from appliance_sdk.engine.judge import DROP, FORWARD, Judge
 from appliance_sdk.engine.lifecycle import Lifecycle
@@ -75,6 +76,8 @@ class Engine:
         self.outbox: list[tuple[bytes, bytes, bytes]] = []
         self.divert: Divert | None = None
         """Asked about each fragment, where there are several workers: has another one got it?"""
+        self.tasks: Tasks | None = None
+        """Who runs what plugins wait for; the data plane sets it."""
         self.received = 0
         self.drops: Counter[str] = Counter()
         self.injected = 0
@@ -97,7 +100,8 @@ class Engine:
         self.streams = Streams(settings, self.guard, self.detach)
         self.host = Host(self, emit, log)
         self.lifecycle = Lifecycle(self, first_flow_id)
-        self._judge = Judge(self, debug=debug)
+        self.holding = Holding(self, settings.hold)
+        self.judge = Judge(self, debug=debug)
         pipeline.bind(self.host)
 
     def start(self) -> None:
@@ -125,7 +129,7 @@ class Engine:
     @property
     def forwarded(self) -> int:
         """Datagrams sent back, as received or edited."""
-        return self.received - sum(self.drops.values())
+        return self.received - sum(self.drops.values()) - self.holding.packets
 
     @property
     def flow_count(self) -> int:
@@ -249,7 +253,7 @@ class Engine:
                     if flow.mode:
                         place = peer, local, buffer, start, start + 40
                         inner = start + 40
-                        return self._judge.packet(
+                        return self.judge.packet(
                             flow, to_server, buffer, inner, inner + total, None, place
                         )
                     if tcp is not None:
@@ -259,7 +263,7 @@ class Engine:
                             self.lifecycle.tcp_changed(flow)
                     return FORWARD
         try:
-            return self._judge.datagram(buffer, start, end, peer, local)
+            return self.judge.datagram(buffer, start, end, peer, local)
         except MalformedPacket as error:
             self.anomaly("packet", error.reason)
             return self.drop(error.reason)

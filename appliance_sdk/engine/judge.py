@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.direction import is_icmp_error
-from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED
+from appliance_sdk.engine.held import Waiting
+from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
 from appliance_sdk.errors import MalformedPacket
 from appliance_sdk.flow.fragments import Fragment
 from appliance_sdk.flow.key import FlowKey
 from appliance_sdk.plugin.events import Dropped
 from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.manager import Seat
 from appliance_sdk.plugin.packet import Packet
 from appliance_sdk.plugin.verdict import Action, Verdict
@@ -92,6 +94,9 @@ class Judge:
         packet = self._view(flow, buffer, start, end, headers, to_server)
         verdict, seat = engine.lifecycle.ask(flow, packet)
         self._release(flow, packet)
+        if isinstance(verdict, Hold):
+            assert seat is not None
+            return self._hold_new(flow, verdict, seat, place, headers, to_server)
         if verdict is not None and verdict.action is Action.DROP:
             name = seat.name if seat else ""
             return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
@@ -99,6 +104,62 @@ class Judge:
         if verdict is not None:
             engine.lifecycle.decide(flow, verdict, seat)
         return flow, to_server
+
+    def _hold_new(
+        self,
+        flow: Flow,
+        hold: Hold,
+        seat: Seat,
+        place: _Place,
+        headers: Headers,
+        to_server: bool,
+    ) -> tuple[Flow, bool] | int:
+        """A new flow waits, and its first packet with it; unless there is no room to wait."""
+        engine = self._engine
+        engine.lifecycle.admit(flow)
+        refused = engine.holding.begin(flow, [(seat, hold)], True, None)
+        if refused is None:
+            return flow, to_server
+        verdict, seat = refused
+        if verdict.action is Action.DROP:
+            dropped = self._dropped(
+                flow, verdict, seat.name, place[2], place[4], headers, to_server
+            )
+            engine.lifecycle.close(flow, "dropped")
+            return dropped
+        engine.lifecycle.decide(flow, verdict, seat)
+        return flow, to_server
+
+    def ask_again(
+        self, flow: Flow, waiting: Waiting, first: int
+    ) -> tuple[Verdict | Hold | None, Seat | None]:
+        """Ask the plugins from number `first` on about a new flow, by a packet that has waited."""
+        datagram, inner = waiting.datagram, waiting.inner
+        end = len(datagram)
+        headers = parse_packet(datagram, inner, end)
+        packet = self._view(flow, datagram, inner, end, headers, waiting.to_server)
+        answer = self._engine.lifecycle.ask(flow, packet, first)
+        self._release(flow, packet)
+        return answer
+
+    def release(self, flow: Flow, waiting: Waiting) -> None:
+        """Judge a packet that has waited, and put what is to be sent into the outbox."""
+        datagram, inner, to_server = waiting.datagram, waiting.inner, waiting.to_server
+        headers = parse_packet(datagram, inner, len(datagram))
+        place = waiting.peer, waiting.local, datagram, 0, inner
+        if waiting.asked and flow.mode != BLOCKED:
+            decision = self._pass_on(flow, to_server, headers, waiting.edited, place)
+        else:
+            decision = self.packet(flow, to_server, datagram, inner, len(datagram), headers, place)
+        if decision == FORWARD:
+            self._engine.outbox.append((waiting.peer, waiting.local, datagram))
+
+    def drop_waiting(self, flow: Flow, waiting: Waiting, verdict: Verdict, plugin: str) -> None:
+        """A verdict drops a packet that has waited."""
+        headers = parse_packet(waiting.datagram, waiting.inner, len(waiting.datagram))
+        self._dropped(
+            flow, verdict, plugin, waiting.datagram, waiting.inner, headers, waiting.to_server
+        )
 
     def _count_and_judge(
         self,
@@ -132,12 +193,34 @@ class Judge:
             headers = parse_packet(buffer, start, end)
         if flow.mode == BLOCKED:
             return self._refuse(flow, buffer, start, headers, to_server)
+        if flow.mode == HELD:
+            datagram, inner = place[3], place[4]
+            data = bytes(buffer[datagram:end])
+            reason = engine.holding.queue(
+                flow, place[0], place[1], data, inner - datagram, to_server
+            )
+            return engine.drop(reason) if reason else REPLACED
         edited: bytearray | None = None
         if flow.mode == HANDLED:
             packet = self._view(flow, buffer, start, end, headers, to_server)
-            verdict, seat, drop = self._ask_handlers(flow, packet)
+            holds: list[tuple[Seat, Hold]] = []
+            verdict, seat, drop = self._ask_handlers(flow, packet, holds)
             edited = packet.edited()
             self._release(flow, packet)
+            if holds and (drop or verdict is not None or flow.mode == BLOCKED):
+                _discard(holds)
+            elif holds and place[3] == place[4]:  # put together: its fragments are on their way
+                _discard(holds)
+                return engine.drop("hold_fragment")
+            elif holds:
+                data = bytes(buffer[place[3] : end])
+                waiting = Waiting(bytes(place[0]), place[1], data, start - place[3], to_server)
+                waiting.asked, waiting.edited = True, edited
+                refused = engine.holding.begin(flow, holds, False, waiting)
+                if refused is None:
+                    return REPLACED
+                if refused[0].terminal:
+                    verdict, seat = refused
             if drop:
                 engine.anomaly("stream", drop)
                 return engine.drop(drop)
@@ -148,6 +231,18 @@ class Judge:
                 return self._dropped(flow, verdict, name, buffer, start, headers, to_server)
             if flow.mode == BLOCKED:  # a handler called flow.set()
                 return self._refuse(flow, buffer, start, headers, to_server)
+        return self._pass_on(flow, to_server, headers, edited, place)
+
+    def _pass_on(
+        self,
+        flow: Flow,
+        to_server: bool,
+        headers: Headers,
+        edited: bytearray | None,
+        place: _Place,
+    ) -> int:
+        """Nobody objects to a packet: it counts for TCP, and goes on as it is or as edited."""
+        engine, buffer = self._engine, place[2]
         tcp = flow.tcp
         if tcp is not None and not (headers.flags & RST and _is_damaged(buffer, headers)):
             before = tcp.state
@@ -162,27 +257,40 @@ class Judge:
         engine.outbox.append((peer, local, bytes(whole[datagram:inner]) + edited))
         return REPLACED
 
-    def _ask_handlers(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None, str]:
-        """The first terminal verdict, or the reason for which the stream refuses the packet."""
+    def _ask_handlers(
+        self, flow: Flow, packet: Packet, holds: list[tuple[Seat, Hold]]
+    ) -> tuple[Verdict | None, Seat | None, str]:
+        """The first terminal verdict, or the reason for which the stream refuses the packet.
+
+        Verdicts to be waited for are added to `holds`; the others are asked meanwhile.
+        """
         engine = self._engine
-        verdict, seat = self._ask_packet_hooks(flow, packet, flow._on_packet)
+        verdict, seat = self._ask_packet_hooks(flow, packet, flow._on_packet, holds)
         if verdict is not None:
             return verdict, seat, ""
         if flow._on_data and flow.mode != BLOCKED:
             if packet.headers.flags & URG:
                 packet.clear_urgent()
             judged = engine.streams.judge(flow, packet, engine.now)
+            holds += engine.streams.take_holds()
             return judged.verdict, judged.seat, judged.drop
         return None, None, ""
 
     def _ask_packet_hooks(
-        self, flow: Flow, packet: Packet, hooks: Sequence[tuple[Seat, Any]]
+        self,
+        flow: Flow,
+        packet: Packet,
+        hooks: Sequence[tuple[Seat, Any]],
+        holds: list[tuple[Seat, Hold]],
     ) -> tuple[Verdict | None, Seat | None]:
         engine = self._engine
         for seat, hook in hooks:
             engine.guard.calling = seat
             try:
                 outcome = hook(packet)
+                if isinstance(outcome, Hold):
+                    holds.append((seat, outcome))
+                    continue
                 if outcome is not None and not isinstance(outcome, Verdict):
                     outcome = engine.guard.nonsense(seat, "packet", outcome, engine.now)
             except Exception as error:  # a vendor's code may raise anything; the guard counts it
@@ -235,6 +343,9 @@ class Judge:
         if flow.end_reason:
             return engine.drop("fragment_verdict")
         self._count(flow, to_server, headers.end - inner)
+        if flow.mode == HELD:
+            entry.drop = True
+            return engine.drop("hold_fragment")
         if flow.mode == BLOCKED:
             entry.drop = True
             return self._refuse(flow, place[2], inner, headers, to_server)
@@ -261,10 +372,12 @@ class Judge:
         if not hooks:
             return FORWARD
         packet = self._view(flow, buffer, start, end, headers, to_server)
-        verdict, seat = self._ask_packet_hooks(flow, packet, hooks)
+        holds: list[tuple[Seat, Hold]] = []
+        verdict, seat = self._ask_packet_hooks(flow, packet, hooks, holds)
         self._release(flow, packet)
+        _discard(holds)
         if verdict is None:
-            return FORWARD
+            return self._engine.drop("hold_fragment") if holds else FORWARD
         if verdict.action is not Action.DROP:
             self._engine.lifecycle.decide(flow, verdict, seat)
         name = seat.name if seat else ""
@@ -345,6 +458,11 @@ class Judge:
                 plugin,
             )
         return engine.drop(f"plugin_{verdict.name}")
+
+
+def _discard(holds: Sequence[tuple[Seat, Hold]]) -> None:
+    for _, hold in holds:
+        hold.discard()
 
 
 def _key(endpoint_id: int, headers: Headers) -> FlowKey:

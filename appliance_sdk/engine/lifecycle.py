@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from appliance_sdk.engine.direction import beginning
+from appliance_sdk.engine.held import Held
 from appliance_sdk.flow.key import FlowKey, reverse_key
 from appliance_sdk.flow.tcp import TcpTracker
 from appliance_sdk.flow.timers import Timers
@@ -14,6 +15,7 @@ from appliance_sdk.plugin.base import overrides
 from appliance_sdk.plugin.events import FlowEnded
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler
+from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.verdict import Action, Verdict
 from appliance_sdk.wire.geneve import format_endpoint
 from appliance_sdk.wire.packet import ACK, SYN, Headers
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from appliance_sdk.plugin.manager import Seat, Zone
     from appliance_sdk.plugin.packet import Packet
 
-BYPASSED, HANDLED, BLOCKED = 0, 1, 2
+BYPASSED, HANDLED, BLOCKED, HELD = 0, 1, 2, 3
 _TCP = 6
 _ENDPOINTS_LOGGED = 1024
 
@@ -37,7 +39,7 @@ class Lifecycle:
         self._guard = engine.guard
         self._table = engine.table
         self._next_id = first_id
-        self._timers: Timers[FlowHandler[Any] | Seat] = Timers()
+        self._timers: Timers[FlowHandler[Any] | Seat | Held] = Timers()
         self._rechecks: deque[tuple[Seat, list[Flow]]] = deque()
         self._wants: dict[type, tuple[bool, bool]] = {}
         self._endpoints_logged: set[int] = set()
@@ -90,15 +92,20 @@ class Lifecycle:
         """Tell a handler that its fields were loaded."""
         self._obey(handler.flow, seat, self._call(seat, "restored", handler.restored))
 
-    def ask(self, flow: Flow, packet: Packet) -> tuple[Verdict | None, Seat | None]:
-        """Ask the plugins of the flow's zone in turn; the first terminal verdict, if any."""
-        for seat in flow._zone.seats:
+    def ask(
+        self, flow: Flow, packet: Packet, first: int = 0
+    ) -> tuple[Verdict | Hold | None, Seat | None]:
+        """Ask the plugins of the flow's zone in turn: the first terminal verdict, or the first one
+        to be waited for, if any."""
+        for seat in flow._zone.seats[first:]:
             flow._asked = seat.index + 1
             if seat.flow_opened is None or self._taken_out(seat):
                 continue
             if flow.midstream and seat.midstream.action is not Action.CONTINUE:
                 return seat.midstream.because("met in its middle", rule="midstream"), seat
             outcome = self._call(seat, "flow_opened", seat.flow_opened, flow)
+            if isinstance(outcome, Hold):
+                return outcome, seat
             if isinstance(outcome, FlowHandler):
                 outcome = self._attach(flow, seat, outcome, "flow_opened")
             if outcome is not None and outcome.terminal:
@@ -138,6 +145,8 @@ class Lifecycle:
         flow.decided_by = seat.name if seat is not None else ""
         flow.mode = BLOCKED
         flow._on_packet = flow._on_data = ()
+        if flow._held is not None:
+            self._engine.holding.decided(flow)
         self._engine.streams.close(flow)
         for handler in (flow._handlers or {}).values():
             self._timers.cancel(handler)
@@ -192,6 +201,8 @@ class Lifecycle:
         """Take a flow out of the table and tell everyone who was asked about it."""
         tcp_reason = flow.tcp.end_reason if flow.tcp is not None else ""
         flow.end_reason = tcp_reason or reason
+        if flow._held is not None:
+            self._engine.holding.abandon(flow)
         self._table.remove(flow)
         self.closed += 1
         handlers = flow._handlers or {}
@@ -217,6 +228,25 @@ class Lifecycle:
         deadline = self._engine.now + max(0.0, after_s)
         self._timers.set(target, deadline)
         return deadline
+
+    def wake_at(self, held: Held, deadline: float) -> None:
+        """Set when a flow's waiting is over."""
+        self._timers.set(held, deadline)
+
+    def forget(self, held: Held) -> None:
+        """It waits no more."""
+        self._timers.cancel(held)
+
+    def attach_opening(self, flow: Flow, seat: Seat, handler: FlowHandler[Any]) -> Verdict | None:
+        """The handler that a new flow has waited for."""
+        verdict = self._attach(flow, seat, handler, "flow_opened")
+        if verdict is None and handler._wake_at > 0:
+            self.wake(handler, handler._wake_at)
+        return verdict
+
+    def resume(self, flow: Flow) -> None:
+        """A flow goes on that has waited."""
+        flow.mode = HANDLED if flow._on_packet or flow._on_data else BYPASSED
 
     def recheck(self, seat: Seat) -> None:
         """Have a plugin judge every live flow of its zone again, beginning at the next advance."""
@@ -291,7 +321,10 @@ class Lifecycle:
         self.attach(flow, seat, handler)
         return None
 
-    def _woken(self, target: FlowHandler[Any] | Seat) -> None:
+    def _woken(self, target: FlowHandler[Any] | Seat | Held) -> None:
+        if isinstance(target, Held):
+            self._engine.holding.expired(target)
+            return
         if not isinstance(target, FlowHandler):
             if target.woken is not None:
                 self._call(target, "woken", target.woken)
@@ -348,6 +381,10 @@ class Lifecycle:
             return outcome
         if isinstance(outcome, FlowHandler) and hook in ("flow_opened", "recheck"):
             return outcome
+        if isinstance(outcome, Hold):
+            if hook == "flow_opened":
+                return outcome
+            outcome.discard()
         return self._guard.nonsense(seat, hook, outcome, self._engine.now)
 
     def _taken_out(self, seat: Seat) -> bool:

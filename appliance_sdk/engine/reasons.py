@@ -28,6 +28,9 @@ DROP_REASONS: Mapping[str, str] = MappingProxyType(
         "plugin_drop": "A plugin or its policy dropped the packet.",
         "plugin_block": "A plugin or its policy blocked the flow.",
         "plugin_reject": "A plugin or its policy rejected the flow.",
+        "hold_full": "Too many packets of the flow wait for a verdict; the ends send them again.",
+        "hold_fragment": "A fragment of a flow that waits for a verdict; datagrams are sent again.",
+        "hold_ended": "The packet waited for a verdict when its flow ended.",
         "too_long": "The inner packet is longer than GWLB takes back: 8,500 bytes.",
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from appliance_sdk.engine.holding import HoldLimits
 from appliance_sdk.engine.shared import SharedLimits
 from appliance_sdk.flow.reassembly import StreamLimits
 from appliance_sdk.plugin.verdict import Policy
@@ -40,6 +41,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Reassembly, all flows together."""
     rejects_per_s: float = 1000
     """RSTs and ICMP errors made here a second: a flood must not be amplified."""
+    hold: HoldLimits = HoldLimits()
+    """Flows that wait for a verdict."""
     shared: SharedLimits = SharedLimits()
     """What plugins share over the workers."""
     error_budget: int = 100

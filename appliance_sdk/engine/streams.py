@@ -9,6 +9,7 @@ from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.settings import EngineSettings
 from appliance_sdk.flow.reassembly import Budget, Status, StreamBuffer
 from appliance_sdk.plugin.chunk import Chunk
+from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.verdict import Action, Verdict
 from appliance_sdk.wire.packet import ACK, SYN, Headers
 
@@ -73,6 +74,7 @@ class Streams:
         self._budget = Budget(settings.stream_total_bytes)
         self._guard = guard
         self._detach = detach
+        self._holds: list[tuple[Seat, Hold]] = []
 
     def judge(self, flow: Flow, packet: Packet, now: float) -> Judged:
         """Show what the packet brings; it is forwarded unless the answer says otherwise."""
@@ -111,6 +113,13 @@ class Streams:
         return self._tell(
             flow, packet, push.fresh, push.offset, push.gap, push.overlap, stream, now
         )
+
+    def take_holds(self) -> list[tuple[Seat, Hold]]:
+        """The verdicts to be waited for that `judge` was given."""
+        if not self._holds:
+            return []
+        holds, self._holds = self._holds, []
+        return holds
 
     def attached(self, flow: Flow, new: bool) -> None:
         """A handler of the flow wants bytes; `new`: from the first one on.
@@ -198,6 +207,9 @@ class Streams:
                 before = b""
             chunk = Chunk(before + sent, to_server, offset=offset, fresh=len(before), gap=gap)
             outcome = self._ask(seat, hook, chunk, now)
+            if isinstance(outcome, Hold):
+                self._holds.append((seat, outcome))
+                outcome = None
             masked = chunk.masked()
             if masked is not None:
                 if not handler.edits:
@@ -223,12 +235,12 @@ class Streams:
                 stream.edited(offset, sent)
         return _FINE
 
-    def _ask(self, seat: Seat, hook: Any, chunk: Chunk, now: float) -> Verdict | None:
+    def _ask(self, seat: Seat, hook: Any, chunk: Chunk, now: float) -> Verdict | Hold | None:
         self._guard.calling = seat
         try:
             outcome = hook(chunk)
         except Exception as error:  # a vendor's code may raise anything; the guard counts it
             return self._guard.failed(seat, "data", error, now)
-        if outcome is None or isinstance(outcome, Verdict):
+        if outcome is None or isinstance(outcome, Verdict | Hold):
             return outcome
         return self._guard.nonsense(seat, "data", outcome, now)

@@ -118,7 +118,9 @@ class MemoryFleet:
 
     def stop(self, name: str) -> None:
         self.engines.pop(name, None)
-        self._planes.pop(name, None)
+        plane = self._planes.pop(name, None)
+        if plane is not None:
+            plane.close()
         self._hung.pop(name, None)
 
     def hang(self, name: str) -> None:
@@ -161,20 +163,22 @@ class MemoryFleet:
     def poll(self, timeout_s: float, now: float) -> tuple[list[Arrival], list[ProbeResult]]:
         self._agenda.advance(now)
         for name, plane in self._planes.items():
-            if name not in self._hung and plane.engine.next_deadline() <= now:
+            if name not in self._hung and plane.next_deadline() <= now:
                 self._arrivals += [_arrival(*one) for one in plane.advance(now)]
         arrivals, self._arrivals = self._arrivals, []
         results, self._results = self._results, []
         return arrivals, results
 
     def next_deadline(self) -> float:
-        running = (e for name, e in self.engines.items() if name not in self._hung)
-        engines = min((engine.next_deadline() for engine in running), default=math.inf)
-        return min(engines, self._agenda.next_deadline())
+        running = (plane for name, plane in self._planes.items() if name not in self._hung)
+        planes = min((plane.next_deadline() for plane in running), default=math.inf)
+        return min(planes, self._agenda.next_deadline())
 
     def close(self) -> None:
         for engine in self.engines.values():
             engine.close(engine.now)
+        for plane in self._planes.values():
+            plane.close()
         self.engines.clear()
         self._planes.clear()
 

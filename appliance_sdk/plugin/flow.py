@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance_sdk.flow.expiry import Tracked
 from appliance_sdk.flow.key import FlowKey
 from appliance_sdk.plugin.events import FlowInfo
+from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.wire.geneve import (
     ATTACHMENT_OPTION,
@@ -56,6 +58,7 @@ class Flow(Tracked):
     __slots__ = (
         "_asked",
         "_handlers",
+        "_held",
         "_on_data",
         "_on_packet",
         "_streams",
@@ -124,6 +127,7 @@ class Flow(Tracked):
         """For the engine: the first dropped packet was reported."""
         self._zone = zone
         self._asked = 0
+        self._held: Any = None
         self._handlers: dict[Seat, FlowHandler[Any]] | None = None
         self._on_packet: tuple[tuple[Seat, Any], ...] = ()
         self._on_data: tuple[tuple[Seat, Any], ...] = ()
@@ -190,6 +194,16 @@ class Flow(Tracked):
     def set(self, verdict: Verdict) -> None:
         """Decide the flow outside a packet: from a timer or a reload. DROP counts as BLOCK."""
         self.owner.decide(self, verdict)
+
+    def hold(self, answer: Awaitable[Any], *, timeout_s: float, otherwise: Verdict) -> Hold:
+        """Have the flow wait for a verdict: `return flow.hold(ask(ip), timeout_s=…, otherwise=…)`.
+
+        For `flow_opened`, whose answer may also be a handler, `packet` and `data`. The awaitable
+        runs in the worker's event loop and must not block it. The flow's packets queue meanwhile,
+        up to `[engine.hold] packets`; `otherwise` counts if no answer comes within `timeout_s`
+        (at most `longest_s`), or there is no room to wait.
+        """
+        return Hold(answer, timeout_s, otherwise)
 
     def info(self) -> FlowInfo:
         """The flow as events name it."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias
 
 import msgspec
 
+from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.hookspecs import HANDLER_HOOKS, refuse_near_misses
 from appliance_sdk.plugin.verdict import Verdict
 
@@ -23,8 +24,8 @@ else:
 
     P = TypeVar("P")
 
-Outcome: TypeAlias = Verdict | None
-"""What a hook may return: a verdict; None is CONTINUE."""
+Outcome: TypeAlias = Verdict | Hold | None
+"""What a hook may return: a verdict, or one to come (`flow.hold()`); None is CONTINUE."""
 
 
 class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):

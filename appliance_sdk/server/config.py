@@ -209,6 +209,7 @@ def _check(config: ApplianceConfig) -> None:
         (config.engine.max_flows < 1, "engine.max_flows", "must be at least 1", ""),
         (config.engine.recheck_batch < 1, "engine.recheck_batch", "must be at least 1", ""),
         (config.engine.expiry_batch < 1, "engine.expiry_batch", "must be at least 1", ""),
+        (config.engine.hold.packets < 1, "engine.hold.packets", "must be at least 1", ""),
         (config.engine.shared.counters < 64, "engine.shared.counters", "must be at least 64", ""),
         (
             config.engine.shared.values_bytes < 4096,

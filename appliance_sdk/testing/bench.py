@@ -21,15 +21,17 @@ from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.loading import run_load, unpack
 from appliance_sdk.plugin.manager import Pipeline, ZoneSettings
 from appliance_sdk.testing.blocking import no_blocking
-from appliance_sdk.testing.peers import TcpPeers, UdpPeers
+from appliance_sdk.testing.peers import Peers, TcpPeers, UdpPeers
 from appliance_sdk.wire.capture import inner_packet, read_capture
 from appliance_sdk.wire.geneve import (
     ETHERTYPE_IPV4,
     ETHERTYPE_IPV6,
     build_geneve,
+    format_endpoint,
     parse_endpoint,
     parse_geneve,
 )
+from appliance_sdk.wire.packet import parse_packet
 
 if TYPE_CHECKING:
     from appliance_sdk.plugin.base import Plugin
@@ -75,6 +77,7 @@ class Bench:
         self._ports = itertools.count(40000)
         self._cookies: dict[frozenset[Any], int] = {}
         self._next_cookie = itertools.count(0xC0000001)
+        self._peers: list[Peers] = []
         self._engine_up()
 
     @property
@@ -107,6 +110,7 @@ class Bench:
         """Two ends of a TCP connection, the handshake done (or, if midstream, never seen)."""
         source_port = client_port or next(self._ports)
         peers = TcpPeers(self, client, server, source_port, port, endpoint)
+        self._peers.append(peers)
         if midstream:
             peers.pretend_established()
         else:
@@ -123,7 +127,10 @@ class Bench:
         endpoint: str = ENDPOINT,
     ) -> UdpPeers:
         """Two ends that exchange datagrams; nothing is sent yet."""
-        return UdpPeers(self, client, server, client_port or next(self._ports), port, endpoint)
+        source_port = client_port or next(self._ports)
+        peers = UdpPeers(self, client, server, source_port, port, endpoint)
+        self._peers.append(peers)
+        return peers
 
     def send(self, packet: bytes, endpoint: str = ENDPOINT) -> list[bytes]:
         """One inner packet through the appliance: the inner packets that come out, in order.
@@ -154,15 +161,27 @@ class Bench:
         """Let time pass; everything that becomes due happens at its time."""
         target = self.now + seconds
         for _ in range(1_000_000):
-            due = self.engine.next_deadline()
+            due = self._plane.next_deadline()
             if due > target:
                 break
             self.now = max(self.now, due)
             with no_blocking():
-                self._inner(self._plane.advance(self.now))
+                self._arrive_late(self._plane.advance(self.now))
         self.now = target
         with no_blocking():
-            self._inner(self._plane.advance(self.now))
+            self._arrive_late(self._plane.advance(self.now))
+
+    def _arrive_late(self, sent: Iterable[Datagram]) -> None:
+        """What comes out without a packet going in reaches the peers whose it is."""
+        for datagram in sent:
+            payload = datagram.payload
+            geneve = parse_geneve(payload, 0, len(payload))
+            packet = payload[geneve.length :]
+            headers = parse_packet(packet, 0, len(packet))
+            endpoint = format_endpoint(geneve.endpoint_id)
+            for peers in self._peers:
+                if peers.is_of(headers, endpoint):
+                    peers.late(packet)
 
     def reload(self) -> None:
         """Call every plugin's `load` again and hand over the result, as on SIGHUP."""
@@ -183,6 +202,7 @@ class Bench:
         """End every flow and stop the plugins."""
         with no_blocking():
             self.engine.close(self.now)
+            self._plane.close()
 
     def flow_of(self, key: FlowKey) -> Flow | None:
         """The live flow of a packet's key."""

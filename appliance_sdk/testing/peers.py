@@ -83,6 +83,30 @@ class Peers:
         _ = self.flow
         return arrived
 
+    def late(self, packet: bytes) -> None:
+        """For the bench: a packet of theirs that came out later than it was sent."""
+        headers = parse_packet(packet, 0, len(packet))
+        if headers.flags & RST or headers.icmp_type >= 0:
+            self._injected(headers, packet)
+            return
+        self._arrived_late(headers, _payload(packet))
+
+    def _arrived_late(self, headers: Headers, payload: bytes) -> None:
+        if headers.destination == self.server and headers.source == self.client:
+            self.server_received += payload
+        else:
+            self.client_received += payload
+
+    def is_of(self, headers: Headers, endpoint: str) -> bool:
+        """For the bench: whether a packet is of this conversation, or an error about it."""
+        ends = {(self.client, self.client_port), (self.server, self.server_port)}
+        if headers.icmp_type >= 0:
+            return endpoint == self._endpoint and headers.destination in {a for a, _ in ends}
+        return endpoint == self._endpoint and ends == {
+            (headers.source, headers.source_port),
+            (headers.destination, headers.destination_port),
+        }
+
     def _injected(self, headers: Headers, packet: bytes) -> None:
         to_client = headers.destination == self.client
         if headers.flags & RST or headers.icmp_type >= 0:
@@ -133,7 +157,10 @@ class TcpPeers(Peers):
         self._server_seq = 500_000
 
     def handshake(self) -> bool:
-        """SYN, SYN+ACK, ACK; whether all three arrived."""
+        """SYN, SYN+ACK, ACK; whether all three arrived.
+
+        When the SYN waits for a verdict they did not: call it again, as a client would.
+        """
         syn = self._segment(True, SYN)
         if self._transmit(syn) is None:
             return False
@@ -155,6 +182,13 @@ class TcpPeers(Peers):
     def server_sends(self, data: bytes) -> bool:
         """Stream bytes to the client; whether all of them arrived."""
         return self._send(False, data)
+
+    def _arrived_late(self, headers: Headers, payload: bytes) -> None:
+        super()._arrived_late(headers, payload)
+        if headers.seq == self._client_seq and headers.source == self.client:
+            self._client_seq = (self._client_seq + len(payload)) & _MASK
+        elif headers.seq == self._server_seq and headers.source == self.server:
+            self._server_seq = (self._server_seq + len(payload)) & _MASK
 
     def close(self) -> bool:
         """FIN both ways, client first; whether all of it arrived."""

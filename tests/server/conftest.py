@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 DEADLINE_S = 20.0
 
 APPLIANCE = """
-import os, time
+import asyncio, os, time
 from pathlib import Path
 from appliance_sdk import Appliance, ConfigError, PluginConfig, Sink, Verdict
 
@@ -78,6 +78,9 @@ class Blocker(Appliance):
             raise ValueError("7002")
         if flow.server_port in self.ports:
             return Verdict.BLOCK.because("listed", rule=str(flow.server_port))
+        if flow.server_port == 7007:
+            answer = self.slowly(flow.client_port)
+            return flow.hold(answer, timeout_s=0.5, otherwise=Verdict.BLOCK)
         if flow.server_port == 7004 and self.shared.count(b"n", window_s=1e6) > 10:
             return Verdict.BLOCK
         if flow.server_port == 7005:
@@ -87,6 +90,14 @@ class Blocker(Appliance):
         if flow.server_port == 7003:
             flow.alert("seven thousand and three", rule=7003, severity=1, more="x")
         return Verdict.DONE
+
+    async def slowly(self, port):
+        if port == 1:
+            await asyncio.sleep(0.1)
+        elif port == 2:
+            await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.1)
+        else:
+            await asyncio.Event().wait()
 
     recheck = lambda self, flow, handler: self.flow_opened(flow)
 

@@ -165,6 +165,29 @@ def test_a_raising_plugin_costs_its_own_flow_only(launch: Launch) -> None:
     )
 
 
+def test_a_plugin_may_wait_for_an_answer_and_nobody_else_does(launch: Launch) -> None:
+    running = launch().ready()
+    running.send(running.packet(7007, source_port=3))  # nobody answers
+    for source_port in (1, 2):  # a timer, and a thread
+        assert running.passes(7007, source_port=source_port, wait_s=5)
+    assert running.passes(80)
+    counters = running.until(
+        lambda: c if (c := running.details()["counters"])["dropped"] else None, "given up"
+    )
+    assert counters["dropped"] == {"plugin_block": 1}
+    assert counters["metrics"] == {"blocker.hold_timeout": 1}
+    pid = running.worker_pid()
+    used = cpu_s(pid)
+    time.sleep(1)
+    assert cpu_s(pid) - used < 0.5  # it does not spin
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_reload_takes_new_rules_and_rejudges_live_flows(launch: Launch) -> None:
     running = launch(rules="23").ready()
     assert running.passes(80, source_port=9000)

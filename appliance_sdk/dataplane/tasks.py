@@ -1,0 +1,151 @@
+"""An event loop for what plugins wait for, run between batches, and only while somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import selectors
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Any, TypeVarTuple, Unpack
+
+Ts = TypeVarTuple("Ts")
+
+_TURNS = 64
+"""How often what is done may lead to more, before packets have their turn."""
+
+
+class TaskLoop:
+    """Runs awaitables; their time is `clock()`, so that in a test it need not be the real one.
+
+    Nothing happens but in `run` and `pump`. Make it in the process that uses it.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._loop: _Loop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Somebody waits."""
+        return bool(self._tasks)
+
+    def fileno(self) -> int:
+        """What becomes readable when a socket or a thread of a task has something."""
+        return self._made().descriptor
+
+    def next_deadline(self) -> float:
+        """When a task wants to go on by itself, math.inf if none does."""
+        return self._loop.next_timer() if self._loop is not None and self._tasks else math.inf
+
+    def run(
+        self, answer: Awaitable[Any], done: Callable[[Any, Exception | None], None]
+    ) -> Callable[[], None]:
+        """Begin to await it at the next `pump`; `done` gets its result or what it raised."""
+
+        async def awaited() -> None:
+            try:
+                result = await answer
+            except Exception as error:  # a vendor's code may raise anything; the engine counts it
+                done(None, error)
+            else:
+                done(result, None)
+
+        loop = self._made()
+        task = loop.create_task(awaited())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+        def cancel() -> None:
+            task.cancel()
+            # A task that was never begun would leave its coroutine behind unawaited.
+            close = getattr(answer, "close", None)
+            if close is not None and _is_new(answer):
+                close()
+
+        return cancel
+
+    def pump(self) -> None:
+        """Let every task go on as far as it can without waiting."""
+        loop = self._loop
+        if loop is None or not self._tasks:
+            return
+        for _ in range(_TURNS):
+            before = loop.called
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if loop.called == before + 1:
+                return
+
+    def close(self) -> None:
+        """Give up every task, and the loop."""
+        if self._loop is None:
+            return
+        for task in list(self._tasks):
+            task.cancel()
+        self.pump()
+        self._loop.close()
+        self._loop = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._error = self._error or task.exception()
+
+    def _made(self) -> _Loop:
+        if self._loop is None:
+            self._loop = _Loop(self._clock)
+        return self._loop
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop with a clock of ours, which tells how much it was asked to call, and when."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.called = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        selector = selectors.EpollSelector()
+        self.descriptor = selector.fileno()
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self._clock()
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        self.called += 1
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = super().call_at(when, callback, *args, context=context)
+        heapq.heappush(self._timers, (when, id(handle), handle))
+        return handle
+
+    def next_timer(self) -> float:
+        """When the next timer is due that was not cancelled and has not run."""
+        now = self.time()
+        while self._timers and (self._timers[0][2].cancelled() or self._timers[0][0] < now):
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else math.inf
+
+
+def _is_new(answer: Any) -> bool:
+    frame = getattr(answer, "cr_frame", None)
+    return frame is not None and not getattr(answer, "cr_running", False)
