@@ -6,6 +6,7 @@ time, `UdpFleet` over real GENEVE. `GatewayLoadBalancer` is the load balancer al
 
 from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, ToEndpoint, ToTarget
 from appliance_sdk.harness.faults import Fault, Faults
+from appliance_sdk.harness.findings import MISTAKES, Finding
 from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.in_process import InProcess, MemoryFleet
 from appliance_sdk.harness.loopback import free_loopback
@@ -42,6 +43,7 @@ from appliance_sdk.harness.trace import Hop, Trace, Transit
 from appliance_sdk.harness.udp_fleet import UdpFleet
 
 __all__ = [
+    "MISTAKES",
     "REASONS",
     "AlbService",
     "AttachmentPart",
@@ -53,6 +55,7 @@ __all__ = [
     "EndpointServicePart",
     "Fault",
     "Faults",
+    "Finding",
     "Forked",
     "GatewayLoadBalancer",
     "GatewayPart",

@@ -11,7 +11,7 @@ from appliance_sdk.harness.cautions import cautions
 from appliance_sdk.harness.findings import Finding
 from appliance_sdk.harness.paths import Path, Paths
 from appliance_sdk.harness.remedies import Remedies, Remedy
-from appliance_sdk.harness.topology import Topology
+from appliance_sdk.harness.topology import AlbService, Topology
 from appliance_sdk.harness.vpc import NO_ROUTE
 
 _LARGEST_BYTES = 8500
@@ -25,9 +25,11 @@ class _Ways(NamedTuple):
     forth: Path
     back: Path
     ipv6: bool
+    sure: bool
+    """It is the first who opens connections."""
 
     def reversed(self) -> _Ways:
-        return _Ways(self.there, self.here, self.back, self.forth, self.ipv6)
+        return _Ways(self.there, self.here, self.back, self.forth, self.ipv6, False)
 
 
 class Diagnosis:
@@ -70,16 +72,25 @@ class Diagnosis:
         return found or next(filter(None, others), "")
 
     def _everyone(self) -> Iterator[_Ways]:
-        """Everyone with everyone, over IPv4 and IPv6; those on the internet come first."""
-        hosts = self._topology.hosts
-        ordered = sorted(hosts, key=lambda name: bool(hosts[name].vpc))
-        for here, there in combinations(ordered, 2):
+        """Everyone with everyone, over IPv4 and IPv6; who opens connections comes first."""
+        for pair in combinations(self._topology.hosts, 2):
+            opens = [self._opens(*pair), self._opens(*reversed(pair))]
+            here, there = reversed(pair) if opens == [False, True] else pair
             for bits in (32, 128):
                 mine, theirs = self._address(here, bits), self._address(there, bits)
                 if mine and theirs:
-                    yield from self._both(here, there, mine, theirs)
+                    yield from self._both(here, there, mine, theirs, sure=opens[0] != opens[1])
 
-    def _both(self, here: str, there: str, mine: bytes, theirs: bytes) -> Iterator[_Ways]:
+    def _opens(self, here: str, there: str) -> bool:
+        """Whether a host is likely to open connections to another one."""
+        mine, other = self._topology.hosts[here], self._topology.hosts[there]
+        if any(there in s.instances for s in mine.services if isinstance(s, AlbService)):
+            return True
+        return bool(other.vpc) and (not mine.vpc or bool(other.services and not mine.services))
+
+    def _both(
+        self, here: str, there: str, mine: bytes, theirs: bytes, *, sure: bool
+    ) -> Iterator[_Ways]:
         """Under their own addresses, and under those that they have on the internet."""
         vpcs = [self._topology.hosts[name].vpc for name in (here, there)]
         known: dict[tuple[bytes | None, bytes | None], None] = {}
@@ -94,7 +105,7 @@ class Diagnosis:
             for turn in range(self._paths.turns):
                 forth = self._paths.follow(here, mine, their, turn)
                 back = self._paths.follow(there, theirs, my, turn, back=True)
-                yield _Ways(here, there, forth, back, len(mine) == 16)
+                yield _Ways(here, there, forth, back, len(mine) == 16, sure)
 
     def _address(self, host: str, bits: int) -> bytes:
         packed = (ipaddress.ip_address(a).packed for a in self._topology.hosts[host].addresses)
@@ -126,7 +137,7 @@ class Diagnosis:
         size = self._topology.hosts[ways.here].mtu_bytes
         if path.endpoints and size > _LARGEST_BYTES:
             remedy = Remedy(
-                f"hosts.{ways.here}.mtu_bytes", "", "8500, or a TCP MSS of at most 8460"
+                f"hosts.{ways.here}.mtu_bytes", "", "at most 8500, or a TCP MSS of at most 8460"
             )
             what = f"{packets} can have {size} bytes: over 8,500 they are dropped as too_big"
             self._add("mtu", ways, remedy, what)
@@ -138,8 +149,8 @@ class Diagnosis:
         only_back = [endpoint for endpoint in back if endpoint not in forth]
         if not only_forth and not only_back:
             return
-        if only_forth and not only_back and self._topology.hosts[ways.here].vpc:
-            self._compare(ways.reversed())  # either may open a connection: tell the worse
+        if only_forth and not only_back and not ways.sure:
+            self._compare(ways.reversed())  # either may open connections: tell the worse
             return
         remedy = self._remedies.zones_apart(ways.forth, ways.back)
         instead = f"pass {_names(only_forth)}, their answers {_names(only_back)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 
 from appliance_sdk.harness.hosts import (
@@ -27,17 +28,26 @@ from appliance_sdk.harness.topology import (
 _TCP = TcpSettings(syn_retries=2, data_retries=4)
 """Less patient than real hosts: 7 s for a SYN, 31 s for data, so that a test can wait for it."""
 
+_ETHERNET_BYTES = 1500
+
 
 def populate(topology: Topology) -> dict[str, Host]:
     """Every host by name; those with services first listen."""
     hosts = {
-        name: Host(name, part.addresses, seed=topology.seed, mtu=part.mtu_bytes, tcp=_TCP)
+        name: Host(name, part.addresses, seed=topology.seed, mtu=part.mtu_bytes, tcp=_tcp(part))
         for name, part in topology.hosts.items()
     }
     for name, part in topology.hosts.items():
         for service in part.services:
             _offer(hosts[name], service, topology)
     return hosts
+
+
+def _tcp(part: HostPart) -> TcpSettings:
+    """With jumbo frames segments fill them, as on EC2; else there is room for encapsulation."""
+    if part.mtu_bytes <= _ETHERNET_BYTES:
+        return _TCP
+    return dataclasses.replace(_TCP, mss=part.mtu_bytes - 40)
 
 
 def _offer(host: Host, service: Service, topology: Topology) -> None:
