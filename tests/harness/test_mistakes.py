@@ -543,7 +543,7 @@ def test_settings_that_cannot_work(name: str, change: tuple[str, str], line: str
     assert said(changed(name, change)) == [line]
 
 
-def test_the_appliance_sees_the_real_client_and_the_private_address_of_the_site() -> None:
+def test_the_appliance_sees_client_and_site_by_their_own_addresses() -> None:
     seen = set()
 
     def tap(at: float, way: str, source: Any, destination: Any, payload: bytes) -> None:
