@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from appliance_sdk.harness.routes import GATEWAY
@@ -13,10 +15,26 @@ class Row(NamedTuple):
     """One line in a panel."""
 
     kind: str
-    """"host", "endpoint", "route", "node" or "target"."""
+    """"host", "endpoint", "attachment", "route", "table", "node" or "target"."""
     text: str
-    gateway: str = ""
-    """The load balancer that an endpoint leads to."""
+    to: str = ""
+    """The load balancer that an endpoint leads to, or the transit gateway of an attachment."""
+    name: str = ""
+    """Of the attachment."""
+
+
+MARKS: Mapping[str, str] = MappingProxyType(
+    {
+        "host": "▪ ",
+        "endpoint": "◇ ",
+        "attachment": "◈ ",
+        "route": "    ",
+        "table": "  ",
+        "node": "○ ",
+        "target": "● ",
+    }
+)
+"""What stands before a row of each kind."""
 
 
 class Panel(NamedTuple):
@@ -36,11 +54,14 @@ class VpcPicture(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Everything that is drawn. `gateways` are by name, in the order of the file."""
+    """Everything that is drawn; load balancers and transit gateways are by name, in the order of
+    the file."""
 
-    internet: Panel
+    internet: Panel | None
+    """None if there is no way to it, and nobody on it."""
     vpcs: tuple[VpcPicture, ...]
     gateways: dict[str, Panel]
+    transit_gateways: dict[str, Panel]
 
 
 def picture(topology: Topology) -> Picture:
@@ -52,7 +73,9 @@ def picture(topology: Topology) -> Picture:
     )
     vpcs = tuple(_vpc(topology, name, vpc) for name, vpc in topology.vpcs.items())
     gateways = {name: _gateway(topology, name) for name in topology.gateways}
-    return Picture(Panel("internet", hosts), vpcs, gateways)
+    transit_gateways = {n: _transit_gateway(topology, n) for n in topology.transit_gateways}
+    online = hosts or any(vpc.has_gateway for vpc in vpcs)
+    return Picture(Panel("internet", hosts) if online else None, vpcs, gateways, transit_gateways)
 
 
 def _vpc(topology: Topology, name: str, vpc: VpcPart) -> VpcPicture:
@@ -65,9 +88,23 @@ def _vpc(topology: Topology, name: str, vpc: VpcPart) -> VpcPicture:
 def _subnet(topology: Topology, vpc_name: str, vpc: VpcPart, subnet: str) -> Panel:
     part = vpc.subnets[subnet]
     rows = [
-        Row("endpoint", _words(name, place.id or endpoint_id(vpc_name, name)), place.gateway)
+        Row(
+            "endpoint",
+            _words(
+                name,
+                place.id or endpoint_id(vpc_name, name),
+                f"service {place.service}" if place.service else "",
+            ),
+            topology.load_balancer(vpc_name, name),
+        )
         for name, place in vpc.endpoints.items()
         if place.subnet == subnet
+    ]
+    rows += [
+        Row("attachment", f"attachment {name} of {gateway}", gateway, name)
+        for gateway, transit in topology.transit_gateways.items()
+        for name, attached in transit.attachments.items()
+        if attached.vpc == vpc_name and subnet in attached.subnets
     ]
     for name, host in topology.hosts.items():
         if (host.vpc, host.subnet) == (vpc_name, subnet):
@@ -85,6 +122,23 @@ def _gateway(topology: Topology, name: str) -> Panel:
         for target in topology.targets(name)
     ]
     return Panel(f"load balancer {name}", tuple(rows))
+
+
+def _transit_gateway(topology: Topology, name: str) -> Panel:
+    part = topology.transit_gateways[name]
+    order = list(topology.vpcs)  # so that lines need not cross
+    rows = []
+    for attachment, place in sorted(part.attachments.items(), key=lambda a: order.index(a[1].vpc)):
+        subnets = topology.vpcs[place.vpc].subnets
+        zones = [subnets[subnet].zone for subnet in place.subnets]
+        mode = "appliance mode" if place.appliance_mode else ""
+        where = f"zone{'s' * (len(zones) > 1)} {', '.join(zones)}"
+        rows.append(Row("attachment", _words(attachment, where, mode), name=attachment))
+    for table, routes in part.route_tables.items():
+        asks = [a for a, place in part.attachments.items() if place.routes == table]
+        rows.append(Row("table", _words(f"table {table}", f"of {', '.join(asks) or 'none'}")))
+        rows += _routes(routes)
+    return Panel(f"transit gateway {name}", tuple(rows))
 
 
 def _routes(table: dict[str, str]) -> tuple[Row, ...]:

@@ -8,8 +8,14 @@ import xml.etree.ElementTree as ET
 import msgspec
 import pytest
 
-from appliance_sdk.harness import Topology, shipped_topology
-from appliance_sdk.harness.draw_svg import Box, draw_svg, lay_out
+from appliance_sdk.harness import (
+    AttachmentPart,
+    Topology,
+    TransitGatewayPart,
+    shipped_topology,
+)
+from appliance_sdk.harness.draw_layout import Arrow, Box, lay_out
+from appliance_sdk.harness.draw_svg import draw_svg
 from appliance_sdk.harness.draw_text import draw_text
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -54,10 +60,28 @@ def large() -> Topology:
     return topology
 
 
+def two_transit_gateways() -> Topology:
+    """The shipped `transit`, with a second transit gateway that has an attachment of its own."""
+    transit = shipped_topology("transit")
+    second = TransitGatewayPart(
+        attachments={
+            "far": AttachmentPart(vpc="data", subnets=("data-a", "data-b"), routes="all"),
+            "near": AttachmentPart(vpc="inspection", subnets=("tgw-a",), routes="all"),
+        },
+        route_tables={"all": {"10.0.0.0/16": "near", "10.2.0.0/16": "far"}, "unused": {}},
+    )
+    both = {**transit.transit_gateways, "second": second}
+    topology = msgspec.structs.replace(transit, transit_gateways=both)
+    topology.check()
+    return topology
+
+
 PICTURES = {
     "simple": shipped_topology("simple"),
     "inline-ids": shipped_topology("inline-ids"),
+    "transit": shipped_topology("transit"),
     "large": large(),
+    "two transit gateways": two_transit_gateways(),
 }
 
 
@@ -71,6 +95,8 @@ def words(topology: Topology) -> set[str]:
     for name in topology.gateways:
         found.update([name, *topology.nodes(name).values()])
         found.update(word for t in topology.targets(name) for word in (t.name, t.address))
+    for name, part in topology.transit_gateways.items():
+        found.update([f"transit gateway {name}", *part.attachments, *part.route_tables])
     return found
 
 
@@ -113,15 +139,51 @@ def test_lines_in_the_terminal_end_where_boxes_do(name: str) -> None:
     assert len({line.index("│ │") if "│ │" in line else 0 for line in inside}) <= 3
 
 
+def ends_at(arrow: Arrow, box: Box) -> bool:
+    """Whether an arrow's head is on the left or right edge of a box."""
+    x, y = arrow.points[-1]
+    edge = box.x if arrow.kind == "gateway" else box.x + box.width
+    return abs(x - edge) < 0.1 and box.y <= y <= box.y + box.height
+
+
 def test_each_endpoint_has_an_arrow_to_its_load_balancer() -> None:
     layout = lay_out(PICTURES["large"])
     gateways = [box for box in layout.boxes if box.kind == "gateway"]
-    ends = [
-        points[-1] for points in layout.arrows if len(points) > 2 or points[0][1] == points[-1][1]
-    ]
-    assert len(ends) == 8
-    for x, y in ends:
-        assert any(abs(x - box.x) < 0.1 and box.y <= y <= box.y + box.height for box in gateways)
+    arrows = [arrow for arrow in layout.arrows if arrow.kind == "gateway"]
+    assert len(arrows) == 8
+    assert all(any(ends_at(arrow, box) for box in gateways) for arrow in arrows)
+
+
+@pytest.mark.parametrize(("name", "count"), [("transit", 6), ("two transit gateways", 9)])
+def test_each_attachment_has_an_arrow_to_its_row_at_the_transit_gateway(
+    name: str, count: int
+) -> None:
+    layout = lay_out(PICTURES[name])
+    boxes = [box for box in layout.boxes if box.kind == "transit"]
+    arrows = [arrow for arrow in layout.arrows if arrow.kind == "transit"]
+    assert len(arrows) == count
+    for arrow in arrows:
+        (box,) = (box for box in boxes if ends_at(arrow, box))
+        heights = [box.row_y(i) - 4 for i, row in enumerate(box.rows) if row.kind == "attachment"]
+        assert arrow.points[-1][1] in heights
+
+
+def test_lines_to_the_transit_gateway_do_not_cross() -> None:
+    arrows = [arrow for arrow in lay_out(PICTURES["transit"]).arrows if arrow.kind == "transit"]
+    for one, other in itertools.permutations(arrows, 2):
+        (x, top), (_, bottom) = one.points[1:3]  # the part that goes up or down
+        for (left, y), (right, _) in itertools.pairwise(other.points):
+            if left != right and y not in (top, bottom):
+                level = min(left, right) < x < max(left, right)
+                assert not (level and min(top, bottom) < y < max(top, bottom))
+
+
+def test_in_the_terminal_a_line_joins_attachments_and_transit_gateway() -> None:
+    lines = draw_text(PICTURES["two transit gateways"]).splitlines()
+    for column, middle in ((0, 5), (2, 2)):
+        signs = [line[column] for line in lines if len(line) > column]
+        assert (signs.count("┌"), signs.count("├"), signs.count("└")) == (1, middle, 1)
+    assert all("internet" not in line for line in lines)
 
 
 def test_names_are_escaped() -> None:
