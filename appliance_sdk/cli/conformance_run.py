@@ -47,8 +47,13 @@ _UNREACHABLE = 3
     "environment has CONFORMANCE_POLICY and CONFORMANCE_EVENTS.",
 )
 @click.option("--udp", is_flag=True, help="A plugin: as a process of its own behind real UDP.")
-@click.option("--health-port", default=8080, show_default=True, help="Of one that runs already.")
-@click.option("--health-path", default="/", show_default=True, help="Of one that runs already.")
+@click.option(
+    "--health-port",
+    default=8080,
+    show_default=True,
+    help="Where it answers health checks, also {health_port}; 0: nowhere.",
+)
+@click.option("--health-path", default="/", show_default=True, help="What HTTP checks ask for.")
 @click.option(
     "--profile",
     "profiles",
@@ -188,11 +193,11 @@ def _tested(
     command: str,
     running: Running,
 ) -> Any:
-    """What stands for the appliance. Raises ConfigError."""
+    """What stands for the appliance; `running` has the health port. Raises ConfigError."""
     if command:
         if appliance or settings:
             raise ConfigError("give an APPLIANCE or --exec, not both")
-        return Subprocess(command)
+        return Subprocess(command, health_port=running.health_port, health_path=running.health_path)
     if own is not None and (not appliance or "=" in appliance):
         given = (appliance, *settings) if appliance else settings
         return InProcess(own, **_settings(given))

@@ -103,6 +103,8 @@ class UdpDoor:
         self.abilities = frozenset({Ability.SOCKETS})
         if place.nodes[0] != place.nodes[1]:
             self.abilities |= {Ability.NODES}
+        if control.health_port:
+            self.abilities |= {Ability.HEALTH}
         if may_restart:
             self.abilities |= {Ability.PROCESS}
         if events is not None:

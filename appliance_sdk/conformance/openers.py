@@ -21,6 +21,7 @@ from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.events import Event
 
 HEALTH_PORT = 8080
+"""Where an appliance that is started here shall answer health checks, if nobody says otherwise."""
 
 
 def open_door(appliance: Any, plane: str = "", *, start_s: float = START_S) -> Door:
@@ -60,16 +61,15 @@ def _started(appliance: InProcess | Subprocess, description: str, start_s: float
     place = Place.on_loopback()
     events = Path(folder.name) / "events.json"
     process: ApplianceProcess
+    log = Path(folder.name) / "output.log"
+    port, path = HEALTH_PORT, "/"
     if isinstance(appliance, InProcess):
-        process = appliance.forked(HEALTH_PORT, origins=place.origins, events=str(events))
+        process = appliance.forked(port, origins=place.origins, events=str(events), log=log)
     else:
-        process = appliance.again(
-            HEALTH_PORT,
-            origins=place.origins,
-            env={"CONFORMANCE_EVENTS": str(events)},
-            log=Path(folder.name) / "output.log",
-        )
-    control = Control(place.addresses[0], process=process, health_port=HEALTH_PORT)
+        port, path = appliance.health_port, appliance.health_path
+        env = {"CONFORMANCE_EVENTS": str(events)}
+        process = appliance.again(port, origins=place.origins, env=env, log=log)
+    control = Control(place.addresses[0], process=process, health_port=port, health_path=path)
     return UdpDoor(
         description,
         place,

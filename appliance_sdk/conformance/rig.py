@@ -19,6 +19,7 @@ from appliance_sdk.conformance.conversation import (
     UdpConversation,
 )
 from appliance_sdk.conformance.features import Features
+from appliance_sdk.conformance.prober import HealthPort
 from appliance_sdk.conformance.wires import Wire
 from appliance_sdk.wire.geneve import PORT
 
@@ -68,9 +69,8 @@ class Rig:
         self._stimuli = hashlib.blake2b(digest_size=16)
         self._strays: list[Reply] = []
         self._fences = 0
-        self._fence = UdpConversation(
-            "198.18.255.254", "198.19.255.254", 40000, 7, cookie=0x5A5A5A5A, source_port=_NARROW[0]
-        )
+        self._fence = _plain_flow(40000, 0x5A5A5A5A)
+        self._waiting = _plain_flow(40001, 0x5A000000)
 
     @property
     def stimuli(self) -> str:
@@ -82,6 +82,27 @@ class Rig:
         """The appliance's process and health port: for cases that need "sockets" or "process"."""
         assert self._control is not None, "this case needs sockets and does not say so"
         return self._control
+
+    @property
+    def health(self) -> HealthPort:
+        """Its health checks: for cases that need "health"."""
+        control, nodes = self.control, self.wire.nodes[:2]
+        http = self.features.http_health
+        return HealthPort(control.address, control.health_port, control.health_path, nodes, http)
+
+    def healthy(self, patience_s: float = START_S) -> HealthPort:
+        """Its health checks, as soon as one succeeds. Raises NotConformant if none does."""
+        port, control = self.health, self.control
+        if control.was_healthy is False:
+            patience_s = 0.0  # all cases together wait for it once
+        deadline = self.wire.now + patience_s
+        while reason := port.failing():
+            control.was_healthy = bool(control.was_healthy)
+            if self.wire.now > deadline or control.last_words():
+                raise NotConformant(f"not healthy: {reason}{control.last_words()}")
+            self.advance(_LOOK_S)
+        control.was_healthy = True
+        return port
 
     # Flows.
 
@@ -181,27 +202,28 @@ class Rig:
         """A plain packet comes back. Raises Broken."""
         self._fences += 1
         plain = self._fence.to_server(b"conformance %d" % self._fences)
-        self.send(plain)
-        try:
-            self.comes_back(plain, patience_s=patience_s)
-        except NotConformant as error:
-            raise Broken(f"a plain packet sent afterwards: {error}") from None
-        self._receive(GRACE_S)
+        self._plain(plain, patience_s, counts=True)
 
     def comes_up(self, patience_s: float) -> str:
         """Wait for an appliance that was started until it returns packets: "", or what is wrong.
 
-        The answers to packets that it found when it came up are taken away.
+        How often it is asked until then is not among the stimuli. The answers to packets that it
+        found when it came up are taken away.
         """
         deadline = self.wire.now + patience_s
+        look_s = _LOOK_S
         while True:
             try:
-                self.alive(_LOOK_S)
+                # Each is told from the others: a late answer is not taken for that to the next.
+                self._waiting.cookie += 1
+                question = self._waiting.to_server(b"are you up? %d" % self._waiting.cookie)
+                self._plain(question, min(look_s, PATIENCE_S), counts=False)
                 self._receive(GRACE_S)
                 self._strays.clear()
                 return ""
             except NotConformant as error:
                 problem = str(error)
+            look_s *= 1.5
             ended = self._control.last_words() if self._control is not None else ""
             if ended or self.wire.now >= deadline:
                 return problem + ended
@@ -213,10 +235,12 @@ class Rig:
         self.control.start()
         return self.comes_up(patience_s)
 
-    def send(self, datagram: Datagram) -> None:
-        """Send, and wait for nothing."""
-        self._stimuli.update(b"%d %d %d " % (datagram.node, datagram.address, datagram.source_port))
-        self._stimuli.update(datagram.payload)
+    def send(self, datagram: Datagram, *, counts: bool = True) -> None:
+        """Send, and wait for nothing. What does not count is not in `stimuli`."""
+        if counts:
+            place = b"%d %d %d " % (datagram.node, datagram.address, datagram.source_port)
+            self._stimuli.update(place)
+            self._stimuli.update(datagram.payload)
         if self._tap is not None:
             source = self.wire.nodes[datagram.node], datagram.source_port
             destination = self.wire.addresses[datagram.address], PORT
@@ -237,11 +261,22 @@ class Rig:
 
     def finish(self) -> None:
         """The end of a case: the appliance lives, and has sent nothing that answers nothing."""
+        if self._control is not None and not self._control.running:
+            return  # the case ended it
         self.alive()
         if self._strays:
             raise NotConformant(
                 f"{len(self._strays)} datagrams came that answer nothing" + self._instead()
             )
+
+    def _plain(self, plain: Datagram, patience_s: float, *, counts: bool) -> None:
+        """A plain packet goes and comes back. Raises Broken."""
+        self.send(plain, counts=counts)
+        try:
+            self.comes_back(plain, patience_s=patience_s)
+        except NotConformant as error:
+            raise Broken(f"a plain packet sent afterwards: {error}") from None
+        self._receive(GRACE_S)
 
     def _reply_to(self, datagram: Datagram) -> Reply | None:
         """The first that looks like a reply, right or wrong."""
@@ -283,6 +318,11 @@ class Rig:
     def _tokens(self) -> dict[str, Any]:
         port = self.random.randint(_NARROW[0] + 1, _NARROW[1])
         return {"cookie": self.cookie(), "source_port": port}
+
+
+def _plain_flow(client_port: int, cookie: int) -> UdpConversation:
+    ends = "198.18.255.254", "198.19.255.254"
+    return UdpConversation(*ends, client_port, 7, cookie=cookie, source_port=_NARROW[0])
 
 
 def expect(holds: bool, otherwise: str) -> None:

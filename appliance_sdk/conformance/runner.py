@@ -116,6 +116,7 @@ def missing_for(case: Case, door: Door, features: Features) -> str:
 _ABILITIES = {
     "clock": "needs an appliance in this process, whose clock the suite can move",
     "sockets": "needs an appliance behind real sockets",
+    "health": "needs an appliance whose health port is known (--health-port)",
     "process": "needs an appliance that the suite starts (--exec)",
     "alerts": "the suite cannot read what the appliance reports",
     "nodes": "needs two addresses to send from",

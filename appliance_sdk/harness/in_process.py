@@ -6,6 +6,7 @@ import functools
 import math
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,14 +18,14 @@ from appliance_sdk.harness.agenda import Agenda
 from appliance_sdk.harness.balancer import ToTarget
 from appliance_sdk.harness.checks import FAILED, TIMED_OUT, Probe
 from appliance_sdk.harness.fleet import Arrival, ProbeResult
-from appliance_sdk.harness.processes import Forked
+from appliance_sdk.harness.processes import SHORT_DRAIN, Forked
 from appliance_sdk.harness.targets import Target
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.enabling import enable
 from appliance_sdk.plugin.events import Event
 from appliance_sdk.plugin.loading import run_load, unpack
 from appliance_sdk.plugin.manager import Pipeline, ZoneSettings
-from appliance_sdk.server.config import ApplianceConfig, Drain
+from appliance_sdk.server.config import ApplianceConfig
 from appliance_sdk.wire.geneve import PORT
 
 _BUFFER_BYTES = 212_992
@@ -72,12 +73,19 @@ class InProcess:
         engine.start()
         return engine
 
-    def forked(self, health_port: int, *, origins: str = "127.0.0.0/8", events: str = "") -> Forked:
+    def forked(
+        self,
+        health_port: int,
+        *,
+        origins: str = "127.0.0.0/8",
+        events: str = "",
+        log: Path | None = None,
+    ) -> Forked:
         """The same appliance as a process of its own. Raises HarnessError if it cannot be one."""
         if len(self.plugins) != 1 or self._zones:
             raise HarnessError("over UDP an appliance is one plugin; for more use Subprocess(…)")
         config = self._enabled[0].config
-        settings = ApplianceConfig(engine=self._engine, drain=Drain(deadline_s=5, settle_s=0))
+        settings = ApplianceConfig(engine=self._engine, drain=SHORT_DRAIN)
         return Forked(
             self.plugins[0],
             config,
@@ -85,6 +93,7 @@ class InProcess:
             origins=origins,
             events=events,
             settings=settings,
+            log=log,
         )
 
 

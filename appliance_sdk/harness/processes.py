@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import signal
@@ -15,12 +16,18 @@ from typing import Any, Protocol
 import msgspec
 
 from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.process_tree import family, kill_family
 from appliance_sdk.harness.targets import Target
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log
 from appliance_sdk.server.launch import run_appliance
 from appliance_sdk.server.orphan import die_with_parent
 
+SHORT_DRAIN = Drain(deadline_s=5, settle_s=0, quiet_s=1)
+"""How an appliance of this program ends when it is told to: no load balancer waits for it."""
+_MARK = "APPLIANCE_HARNESS"
+"""The variable in an appliance's environment by which its processes are found."""
+_numbers = itertools.count(1)
 _STOP_S = 5.0
 _TAIL_BYTES = 2000
 
@@ -31,8 +38,14 @@ class ApplianceProcess(Protocol):
     pid: int
     """0 while it does not run."""
 
-    def start(self, target: Target) -> None:
-        """Start it for the address of a target. Raises HarnessError."""
+    def start(self, target: Target, *, output: int | None = None) -> None:
+        """Start it for the address of a target. Raises HarnessError.
+
+        What it prints goes to the descriptor `output`, if one is given.
+        """
+
+    def twin(self) -> ApplianceProcess:
+        """Another one of the same, not started yet."""
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -55,6 +68,9 @@ class ApplianceProcess(Protocol):
     def tail(self) -> str:
         """The last that it printed, if that is kept."""
 
+    def family(self) -> list[int]:
+        """Itself and its children and theirs, as far as they run."""
+
 
 class Subprocess:
     """An appliance in any language: a command line with places to fill in.
@@ -69,6 +85,7 @@ class Subprocess:
         command: str | Sequence[str],
         *,
         health_port: int = 8080,
+        health_path: str = "/",
         origins: str = "127.0.0.0/8",
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
@@ -77,9 +94,12 @@ class Subprocess:
         if not words:
             raise HarnessError("the appliance's command is empty")
         self.command = words
+        self.health_port = health_port
+        self.health_path = health_path
         self.pid = 0
         self._places = {"health_port": str(health_port), "origins": origins}
-        self._env = dict(env or {})
+        self._mark = f"{_MARK}={os.getpid()}-{next(_numbers)}"
+        self._env = {**(env or {}), _MARK: self._mark.partition("=")[2]}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -100,12 +120,16 @@ class Subprocess:
         return Subprocess(
             self.command,
             health_port=health_port,
+            health_path=self.health_path,
             origins=origins or self._places["origins"],
             env={**self._env, **(env or {})},
             log=self._log or log,
         )
 
-    def start(self, target: Target) -> None:
+    def twin(self) -> Subprocess:
+        return self.again(self.health_port)
+
+    def start(self, target: Target, *, output: int | None = None) -> None:
         self.kill()
         places = {**self._places, "address": target.address, "name": target.name}
         try:
@@ -113,13 +137,15 @@ class Subprocess:
         except (KeyError, IndexError, ValueError) as error:
             known = ", ".join(f"{{{name}}}" for name in places)
             raise HarnessError(f"{' '.join(self.command)}: {error}; known: {known}") from None
-        output = subprocess.DEVNULL if self._log is None else self._log.open("ab")
+        printed: Any = output
+        if output is None:
+            printed = subprocess.DEVNULL if self._log is None else self._log.open("ab")
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=printed,
+                stderr=printed,
                 env={**os.environ, **self._env},
                 start_new_session=True,  # Ctrl-C is for the harness, which then stops them
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
@@ -127,8 +153,8 @@ class Subprocess:
         except OSError as error:
             raise HarnessError(f"{command[0]}: {error.strerror}") from None
         finally:
-            if not isinstance(output, int):
-                output.close()
+            if not isinstance(printed, int):
+                printed.close()
         self.pid = self._process.pid
 
     def ended(self) -> int | None:
@@ -137,14 +163,15 @@ class Subprocess:
 
     def tail(self) -> str:
         """The last that it printed."""
-        if self._log is None or not self._log.exists():
-            return ""
-        return self._log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+        return _tail(self._log)
 
     def signal(self, signum: int) -> None:
         """Send a signal, such as SIGTERM to drain."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signum)
+
+    def family(self) -> list[int]:
+        return family(self.pid, self._mark) if self.pid else []
 
     def wait(self, timeout_s: float) -> int | None:
         """The exit status, None if it did not end in time."""
@@ -156,9 +183,10 @@ class Subprocess:
             return None
 
     def kill(self) -> None:
-        if self._process is not None:
-            _signal_session(self._process.pid, signal.SIGKILL)  # also children that outlived it
-            self._process.wait()
+        if self.pid:
+            # Also children that outlived it, and such as made themselves daemons.
+            kill_family(self.pid, self._mark)
+            self.wait(_STOP_S)
             self.pid = 0
 
     def pause(self) -> None:
@@ -170,7 +198,7 @@ class Subprocess:
             _signal_session(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        if self._process is None:
+        if not self.pid:
             return
         self.resume()  # one that hangs would not hear it
         # Two signals: the first makes an appliance drain, the second ends it.
@@ -194,24 +222,38 @@ class Forked:
         origins: str = "127.0.0.0/8",
         events: str = "",
         settings: ApplianceConfig | None = None,
+        log: Path | None = None,
     ) -> None:
         self.pid = 0
         self._origins = origins
         self._events = events
+        self._log = log
         self._status: int | None = None
         self._plugin = plugin
         self._config = dict(config or {})
         self._health_port = health_port
-        self._settings = settings or ApplianceConfig(drain=Drain(deadline_s=5, settle_s=0))
+        self._settings = settings or ApplianceConfig(drain=SHORT_DRAIN)
 
-    def start(self, target: Target) -> None:
+    def twin(self) -> Forked:
+        return Forked(
+            self._plugin,
+            self._config,
+            health_port=self._health_port,
+            origins=self._origins,
+            events=self._events,
+            settings=self._settings,
+            log=self._log,
+        )
+
+    def start(self, target: Target, *, output: int | None = None) -> None:
+        quiet = output is None and self._log is None
         config = msgspec.structs.replace(
             self._settings,
             origins=(self._origins,),
             events=Events(file=self._events, stats_interval_s=0),
             listen=Listen(addresses=(target.address,), raw=self._settings.listen.raw),
             health=Health(address=target.address, port=self._health_port),
-            log=Log(format="console", level="error"),
+            log=Log(format="console", level="error" if quiet else "info"),
             plugins={self._plugin.name: self._config},
         )
         pid = os.fork()
@@ -220,6 +262,7 @@ class Forked:
             try:
                 die_with_parent()
                 os.setsid()
+                _print_to(output, self._log)
                 run_appliance(config, self._plugin)
                 code = 0
             except BaseException as error:  # the child must end here, whatever happened
@@ -239,7 +282,10 @@ class Forked:
         return self._status
 
     def tail(self) -> str:
-        return ""
+        return _tail(self._log)
+
+    def family(self) -> list[int]:
+        return family(self.pid) if self.pid else []
 
     def kill(self) -> None:
         self._end(signal.SIGKILL, 0)
@@ -267,8 +313,8 @@ class Forked:
                 self.signal(signum)
                 again = deadline
             time.sleep(0.005)
-        if self.ended() is None:
-            os.kill(self.pid, signal.SIGKILL)
+        kill_family(self.pid)
+        if self._status is None:
             os.waitpid(self.pid, 0)
         self.pid = 0
 
@@ -278,3 +324,22 @@ def _signal_session(pid: int, signum: int) -> None:
         os.killpg(pid, signum)
     except ProcessLookupError:
         return
+
+
+def _tail(log: Path | None) -> str:
+    if log is None or not log.exists():
+        return ""
+    return log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+
+
+def _print_to(output: int | None, log: Path | None) -> None:
+    """Have this process print to a descriptor or file, if there is one."""
+    if output is None:
+        if log is None:
+            return
+        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    # What this program made of them, a test's capture for example, is not what the child wants.
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - to the end
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

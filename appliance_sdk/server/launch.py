@@ -103,6 +103,8 @@ class Launcher:
 
     def _be_worker(self, number: int) -> None:
         signal.set_wakeup_fd(-1)
+        if self._health_socket is not None:
+            self._health_socket.close()  # whoever holds it keeps checks waiting
         worker_process(
             number,
             self._config,
@@ -123,6 +125,8 @@ class Launcher:
 
     def _be_supervisor(self) -> None:
         signal.set_wakeup_fd(-1)
+        for listener in self._listeners:
+            listener.close()  # packets are the workers'
         channels = [pair[1] for pair in self._event_channels]
         draining = self._drain_since is not None
         supervisor_process(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import select
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -45,17 +47,42 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
 class _StandardError:
     """Writes each line with one write(2), as several processes share the descriptor.
 
-    A log that cannot be written (a full disk, a reader that is gone) must not stop the packets.
+    A log that cannot be written (a full disk, a reader that is gone or stands still) must not
+    stop the packets: what would have to wait is lost.
     """
+
+    def __init__(self) -> None:
+        self._cut = False
 
     def msg(self, message: str) -> None:
         """Write a line, or lose it."""
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
-            # In one piece: other processes of the appliance write to the same place.
-            sys.stderr.write(f"{message}\n")
-            sys.stderr.flush()
+        try:
+            descriptor = sys.stderr.fileno()
+        except (OSError, ValueError, AttributeError):  # closed, or no file at all
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                sys.stderr.write(f"{message}\n")
+            return
+        line = f"{message}\n".encode(errors="backslashreplace")
+        if self._cut:
+            line = b"\n" + line
+        # A pipe that takes anything takes PIPE_BUF bytes, in one piece (pipe(7)).
+        written = 0
+        while written < len(line) and _takes(descriptor):
+            try:
+                written += os.write(descriptor, line[written : written + select.PIPE_BUF])
+            except OSError:
+                break
+        if written:
+            self._cut = written < len(line)
 
     debug = info = warning = error = msg
+
+
+def _takes(descriptor: int) -> bool:
+    """Whether a write does not wait."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    return bool(poller.poll(0))
 
 
 def configure_logs(log: Log) -> None:
@@ -65,6 +92,7 @@ def configure_logs(log: Log) -> None:
         if log.format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    standard_error = _StandardError()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -75,7 +103,7 @@ def configure_logs(log: Log) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log.level.upper())),
-        logger_factory=lambda *_: _StandardError(),
+        logger_factory=lambda *_: standard_error,
         cache_logger_on_first_use=False,
     )
 

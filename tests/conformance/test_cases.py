@@ -78,13 +78,22 @@ CORNERS: dict[str, str] = {
     "81": "flow/midstream firewall/midstream-denied",
     "82": "flow/reset-by-gwlb",
     "83": "flow/idle-udp",
+    "88": "health/at-once health/at-once-in-2-s",
+    "89": "health/opened-and-closed health/reset",
+    "90": "health/data-path-hangs health/data-path-dies",
+    "91": "operations/drain-fails-checks operations/drain-takes-flows operations/terminate",
+    "92": "operations/drain-serves-flows",
     "93": "flow/midstream-steady",
+    "95": "operations/drain-takes-flows",
     "103": "reply/two-nodes",
+    "105": "health/tcp",
     "108": "flow/one-sided ids/one-sided",
     "112": "gwlb/endpoint-replaced",
     "113": "robust/random-datagrams",
+    "114": "operations/flows-after-crash",
     "118": "reply/once",
     "119": "reply/order",
+    "120": "operations/drain-loses-nothing",
 }
 
 NOT_ASKED: dict[str, str] = {
@@ -93,6 +102,7 @@ NOT_ASKED: dict[str, str] = {
     "51": "what an appliance adds is not known from outside; size/over-8500-not-returned is near",
     "53": "whether an appliance sends ICMP for GWLB is its choice",
     "111": "a fact about the picture around it, shown by the harness",
+    "115": "where an appliance says what its kernel dropped is its own affair; the SDK's is tested",
     "116": "the clock of another process cannot be moved",
     "117": "how to make an inspector fail is known to its author only; tested in the SDK",
 }

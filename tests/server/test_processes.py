@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from appliance_sdk.harness.process_tree import holders
 
 from .conftest import Running, alive
 
@@ -105,6 +108,38 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_packets(
         running.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
     assert running.process.wait(20) == 0
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_packets(launch: Launch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(writer, b"." * 4096)
+    os.set_blocking(writer, True)
+    running = launch(stderr=writer).ready()
+    os.close(writer)
+    worker = running.worker_pid()
+    os.kill(worker, signal.SIGKILL)
+    running.until(lambda: running.passes(80, wait_s=0.1), "forwarding again")
+    while filled:
+        filled -= len(os.read(reader, min(filled, 65536)))
+    running.until(lambda: running.worker_pid() != worker, "another worker")
+    os.kill(running.worker_pid(), signal.SIGKILL)  # read again, it is written again
+    with open(reader, "rb") as lines:
+        assert b"worker." in lines.readline()
+    running.stop()
+
+
+def test_each_process_has_the_sockets_that_are_its_own(launch: Launch) -> None:
+    running = launch().ready()
+    worker = running.worker_pid()
+    (supervisor,) = [pid for pid in running.children() if pid != worker]
+    assert holders([worker, supervisor], "udp", running.address, 6081) == {worker}
+    assert holders([worker, supervisor], "tcp", running.address, running.health_port) == {
+        supervisor
+    }
 
 
 def test_a_killed_supervisor_comes_back_and_the_packets_go_on(launch: Launch) -> None:
