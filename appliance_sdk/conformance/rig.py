@@ -202,7 +202,8 @@ class Rig:
         """A plain packet comes back. Raises Broken."""
         self._fences += 1
         plain = self._fence.to_server(b"conformance %d" % self._fences)
-        self._plain(plain, patience_s, counts=True)
+        self.send(plain)
+        self._has_back(plain, patience_s)
 
     def comes_up(self, patience_s: float) -> str:
         """Wait for an appliance that was started until it returns packets: "", or what is wrong.
@@ -217,7 +218,8 @@ class Rig:
                 # Each is told from the others: a late answer is not taken for that to the next.
                 self._waiting.cookie += 1
                 question = self._waiting.to_server(b"are you up? %d" % self._waiting.cookie)
-                self._plain(question, min(look_s, PATIENCE_S), counts=False)
+                self._transmit(question)
+                self._has_back(question, min(look_s, PATIENCE_S))
                 self._receive(GRACE_S)
                 self._strays.clear()
                 return ""
@@ -235,12 +237,13 @@ class Rig:
         self.control.start()
         return self.comes_up(patience_s)
 
-    def send(self, datagram: Datagram, *, counts: bool = True) -> None:
-        """Send, and wait for nothing. What does not count is not in `stimuli`."""
-        if counts:
-            place = b"%d %d %d " % (datagram.node, datagram.address, datagram.source_port)
-            self._stimuli.update(place)
-            self._stimuli.update(datagram.payload)
+    def send(self, datagram: Datagram) -> None:
+        """Send, and wait for nothing."""
+        self._stimuli.update(b"%d %d %d " % (datagram.node, datagram.address, datagram.source_port))
+        self._stimuli.update(datagram.payload)
+        self._transmit(datagram)
+
+    def _transmit(self, datagram: Datagram) -> None:
         if self._tap is not None:
             source = self.wire.nodes[datagram.node], datagram.source_port
             destination = self.wire.addresses[datagram.address], PORT
@@ -269,9 +272,8 @@ class Rig:
                 f"{len(self._strays)} datagrams came that answer nothing" + self._instead()
             )
 
-    def _plain(self, plain: Datagram, patience_s: float, *, counts: bool) -> None:
-        """A plain packet goes and comes back. Raises Broken."""
-        self.send(plain, counts=counts)
+    def _has_back(self, plain: Datagram, patience_s: float) -> None:
+        """A plain packet that was sent comes back. Raises Broken."""
         try:
             self.comes_back(plain, patience_s=patience_s)
         except NotConformant as error:

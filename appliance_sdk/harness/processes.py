@@ -98,15 +98,15 @@ class Subprocess:
         self.health_path = health_path
         self.pid = 0
         self._places = {"health_port": str(health_port), "origins": origins}
-        self._mark = f"{_MARK}={os.getpid()}-{next(_numbers)}"
-        self._env = {**(env or {}), _MARK: self._mark.partition("=")[2]}
+        self._env = dict(env or {})
+        self._mark = f"{os.getpid()}-{next(_numbers)}"
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def recipe(self) -> tuple[Any, ...]:
         """What is started: equal for two that behave alike."""
-        return self.command, self._places, self._env, self._log
+        return self.command, self.health_path, self._places, self._env, self._log
 
     def again(
         self,
@@ -146,7 +146,7 @@ class Subprocess:
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
-                env={**os.environ, **self._env},
+                env={**os.environ, **self._env, _MARK: self._mark},
                 start_new_session=True,  # Ctrl-C is for the harness, which then stops them
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
             )
@@ -171,7 +171,7 @@ class Subprocess:
             self._process.send_signal(signum)
 
     def family(self) -> list[int]:
-        return family(self.pid, self._mark) if self.pid else []
+        return family(self.pid, f"{_MARK}={self._mark}") if self.pid else []
 
     def wait(self, timeout_s: float) -> int | None:
         """The exit status, None if it did not end in time."""
@@ -185,7 +185,7 @@ class Subprocess:
     def kill(self) -> None:
         if self.pid:
             # Also children that outlived it, and such as made themselves daemons.
-            kill_family(self.pid, self._mark)
+            kill_family(self.pid, f"{_MARK}={self._mark}")
             self.wait(_STOP_S)
             self.pid = 0
 

@@ -125,8 +125,9 @@ class Launcher:
 
     def _be_supervisor(self) -> None:
         signal.set_wakeup_fd(-1)
-        for listener in self._listeners:
-            listener.close()  # packets are the workers'
+        for listeners in self._listeners:  # packets are the workers'
+            for listener in listeners:
+                listener.close()
         channels = [pair[1] for pair in self._event_channels]
         draining = self._drain_since is not None
         supervisor_process(

@@ -94,7 +94,7 @@ def any_headers(rig: Rig) -> None:
         _succeeds(port, port.request(headers=headers), f"with the headers {headers}")
 
 
-@case("health/http-1.0", SHOULD, _H, needs=_HTTP, reference="RFC 9112 §2.3: a lower version")
+@case("health/http-1-0", SHOULD, _H, needs=_HTTP, reference="RFC 9112 §2.3: a lower version")
 def http_1_0(rig: Rig) -> None:
     """A request in HTTP/1.0, which needs no Host, is answered the same."""
     port = rig.healthy()
