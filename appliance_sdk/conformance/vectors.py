@@ -16,7 +16,7 @@ from appliance_sdk.errors import HarnessError
 
 FORMAT = "gwlb-vectors-1"
 INDEX = "index.json"
-_NOT_IN_A_FILE = frozenset((Ability.SOCKETS, Ability.PROCESS, Ability.ALERTS))
+_NOT_IN_A_FILE = frozenset((Ability.SOCKETS, Ability.HEALTH, Ability.PROCESS, Ability.ALERTS))
 
 
 class Vector(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class Index(msgspec.Struct, frozen=True):
     """The load balancer's subnets: what comes from elsewhere is a stranger's."""
     files: tuple[str, ...]
     left_out: dict[str, str]
-    """Why a case that needs neither sockets nor a process is in no file, by its id."""
+    """Why a case that a file could hold is in none, by its id."""
 
 
 def record(case: Case) -> Vector:
