@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.answers import Answers
+from appliance_sdk.engine.decision import ASKED, DROP, FORWARD
 from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.holding import Holding, Tasks
 from appliance_sdk.engine.host import Host
-from appliance_sdk.engine.judge import DROP, FORWARD, Judge
+from appliance_sdk.engine.judge import Judge
 from appliance_sdk.engine.lifecycle import Lifecycle
 from appliance_sdk.engine.settings import EngineSettings
 from appliance_sdk.engine.shared import SharedState
@@ -102,6 +103,7 @@ class Engine:
         self.lifecycle = Lifecycle(self, first_flow_id)
         self.holding = Holding(self, settings.hold)
         self.judge = Judge(self, debug=debug)
+        self._usual = self.judge.asking.usual
         pipeline.bind(self.host)
 
     def start(self) -> None:
@@ -251,11 +253,11 @@ class Engine:
                     if tcp is None and flow.half_open and not to_server:
                         self.lifecycle.answered(flow)
                     if flow.mode:
-                        place = peer, local, buffer, start, start + 40
-                        inner = start + 40
-                        return self.judge.packet(
-                            flow, to_server, buffer, inner, inner + total, None, place
+                        decision = self._usual(
+                            flow, to_server, buffer, start, start + 40 + total, peer, local
                         )
+                        if decision != ASKED:
+                            return decision
                     if tcp is not None:
                         before = tcp.state
                         tcp.advance(to_server, flags, seq, ack, length, window)

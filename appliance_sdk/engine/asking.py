@@ -1,0 +1,327 @@
+"""What the handlers of a flow say about a packet of it, and what is done about that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from appliance_sdk.engine.decision import ASKED, FORWARD, REPLACED, Place
+from appliance_sdk.engine.direction import is_icmp_error
+from appliance_sdk.engine.held import Waiting
+from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
+from appliance_sdk.errors import MalformedPacket
+from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.plugin.events import Dropped
+from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.hold import Hold
+from appliance_sdk.plugin.manager import Seat
+from appliance_sdk.plugin.packet import Packet
+from appliance_sdk.plugin.verdict import Action, Verdict
+from appliance_sdk.wire.checksum import transport_checksum
+from appliance_sdk.wire.packet import RST, TCP, URG, Headers, parse_packet, parse_quoted
+
+if TYPE_CHECKING:
+    from appliance_sdk.engine.engine import Engine
+    from appliance_sdk.wire.buffer import Buffer
+
+
+class Asking:
+    """Asks the handlers of one engine's flows."""
+
+    def __init__(self, engine: Engine, *, debug: bool) -> None:
+        self._engine = engine
+        self._guard = engine.guard
+        self._debug = debug
+        self._get = engine.table.get
+        self._packet = Packet()
+
+    def usual(
+        self,
+        flow: Flow,
+        to_server: bool,
+        buffer: Buffer,
+        start: int,
+        end: int,
+        peer: bytes,
+        local: bytes,
+    ) -> int:
+        """The short way of a datagram with GWLB's own header, at `start`, and TCP or UDP in it.
+
+        ASKED if all handlers let it pass as it is: no header was read that none of them wanted,
+        and it has not counted for TCP.
+        """
+        inner = start + 40
+        if flow.mode != HANDLED or flow._on_data or self._debug:
+            place = peer, local, buffer, start, inner
+            return self.packet(flow, to_server, buffer, inner, end, None, place)
+        packet, guard, hooks = self._packet, self._guard, flow._on_packet
+        packet.refill(buffer, inner, end, None, to_server)
+        flow.packet = packet
+        for number, (seat, hook) in enumerate(hooks):
+            guard.calling = seat
+            try:
+                outcome = hook(packet)
+            except Exception as error:  # a vendor's code may raise anything; the guard counts it
+                outcome = guard.failed(seat, "packet", error, self._engine.now)
+            if outcome is not None:
+                holds: list[tuple[Seat, Hold]] = []
+                verdict = self._say(seat, outcome, flow, holds)
+                by: Seat | None = seat
+                if verdict is None:
+                    verdict, by = self.ask_hooks(flow, packet, hooks[number + 1 :], holds)
+                place = peer, local, buffer, start, inner
+                answer = verdict, by, ""
+                return self._answered(flow, packet, answer, holds, buffer, inner, end, None, place)
+        if packet._edited is not None or flow.mode == BLOCKED:
+            place = peer, local, buffer, start, inner
+            answer = None, None, ""
+            return self._answered(flow, packet, answer, [], buffer, inner, end, None, place)
+        flow.packet = None
+        packet.retire()
+        return ASKED
+
+    def packet(
+        self,
+        flow: Flow,
+        to_server: bool,
+        buffer: Buffer,
+        start: int,
+        end: int,
+        headers: Headers | None,
+        place: Place,
+    ) -> int:
+        """Ask the handlers of a flow about a packet of it, and do what they say."""
+        engine = self._engine
+        if headers is None:
+            headers = parse_packet(buffer, start, end)
+        if flow.mode == BLOCKED:
+            return self.refuse(flow, buffer, start, headers, to_server)
+        if flow.mode == HELD:
+            peer, local, _buffer, datagram, inner = place
+            data = bytes(buffer[datagram:end])
+            reason = engine.holding.queue(flow, peer, local, data, inner - datagram, to_server)
+            return engine.drop(reason) if reason else REPLACED
+        if flow.mode != HANDLED:
+            return self.pass_on(flow, to_server, headers, None, place)
+        packet = self.view(flow, buffer, start, end, headers, to_server)
+        holds: list[tuple[Seat, Hold]] = []
+        answer = self._ask_handlers(flow, packet, holds)
+        return self._answered(flow, packet, answer, holds, buffer, start, end, headers, place)
+
+    def _answered(
+        self,
+        flow: Flow,
+        packet: Packet,
+        answer: tuple[Verdict | None, Seat | None, str],
+        holds: list[tuple[Seat, Hold]],
+        buffer: Buffer,
+        start: int,
+        end: int,
+        headers: Headers | None,
+        place: Place,
+    ) -> int:
+        """Do what the handlers said: a verdict with its plugin, or the stream's reason to drop."""
+        engine = self._engine
+        verdict, seat, drop = answer
+        to_server, edited = packet.to_server, packet.edited()
+        self.release(flow, packet)
+        if headers is None:
+            headers = parse_packet(buffer, start, end)
+        if holds and (drop or verdict is not None or flow.mode == BLOCKED):
+            discard(holds)
+        elif holds and place[3] == place[4]:  # put together: its fragments are on their way
+            discard(holds)
+            return engine.drop("hold_fragment")
+        elif holds:
+            data = bytes(buffer[place[3] : end])
+            waiting = Waiting(bytes(place[0]), place[1], data, start - place[3], to_server)
+            waiting.asked, waiting.edited = True, edited
+            refused = engine.holding.begin(flow, holds, False, waiting)
+            if refused is None:
+                return REPLACED
+            if refused[0].terminal:
+                verdict, seat = refused
+        if drop:
+            engine.anomaly("stream", drop)
+            return engine.drop(drop)
+        if verdict is not None:
+            if verdict.action is not Action.DROP:
+                engine.lifecycle.decide(flow, verdict, seat)
+            name = seat.name if seat else ""
+            return self.dropped(flow, verdict, name, buffer, start, headers, to_server)
+        if flow.mode == BLOCKED:  # a handler called flow.set()
+            return self.refuse(flow, buffer, start, headers, to_server)
+        return self.pass_on(flow, to_server, headers, edited, place)
+
+    def pass_on(
+        self,
+        flow: Flow,
+        to_server: bool,
+        headers: Headers,
+        edited: bytearray | None,
+        place: Place,
+    ) -> int:
+        """Nobody objects to a packet: it counts for TCP, and goes on as it is or as edited."""
+        engine, buffer = self._engine, place[2]
+        tcp = flow.tcp
+        if tcp is not None and not (headers.flags & RST and _is_damaged(buffer, headers)):
+            before = tcp.state
+            length = headers.end - headers.payload
+            tcp.advance(to_server, headers.flags, headers.seq, headers.ack, length, headers.window)
+            if tcp.state != before:
+                engine.lifecycle.tcp_changed(flow)
+        if edited is None:
+            return FORWARD
+        peer, local, whole, datagram, inner = place
+        engine.edited += 1
+        engine.outbox.append((peer, local, bytes(whole[datagram:inner]) + edited))
+        return REPLACED
+
+    def ask_hooks(
+        self,
+        flow: Flow,
+        packet: Packet,
+        hooks: Sequence[tuple[Seat, Any]],
+        holds: list[tuple[Seat, Hold]],
+    ) -> tuple[Verdict | None, Seat | None]:
+        """Ask about a packet: the first terminal verdict, if any. What is to be waited for is added
+        to `holds`, and the others are asked meanwhile."""
+        guard, now = self._guard, self._engine.now
+        for seat, hook in hooks:
+            guard.calling = seat
+            try:
+                outcome = hook(packet)
+            except Exception as error:  # a vendor's code may raise anything; the guard counts it
+                outcome = guard.failed(seat, "packet", error, now)
+            if outcome is not None:
+                verdict = self._say(seat, outcome, flow, holds)
+                if verdict is not None:
+                    return verdict, seat
+        return None, None
+
+    def _say(
+        self, seat: Seat, outcome: Any, flow: Flow, holds: list[tuple[Seat, Hold]]
+    ) -> Verdict | None:
+        """What one handler says: a terminal verdict is returned, the rest is done."""
+        if isinstance(outcome, Hold):
+            holds.append((seat, outcome))
+            return None
+        verdict: Verdict | None = outcome
+        if not isinstance(outcome, Verdict):
+            verdict = self._guard.nonsense(seat, "packet", outcome, self._engine.now)
+        if verdict is None or verdict.action >= Action.DROP:
+            return verdict
+        if verdict.action is Action.DONE:
+            self._engine.detach(flow, seat)
+        return None
+
+    def _ask_handlers(
+        self, flow: Flow, packet: Packet, holds: list[tuple[Seat, Hold]]
+    ) -> tuple[Verdict | None, Seat | None, str]:
+        """The first terminal verdict, or the reason for which the stream refuses the packet."""
+        engine = self._engine
+        verdict, seat = self.ask_hooks(flow, packet, flow._on_packet, holds)
+        if verdict is not None:
+            return verdict, seat, ""
+        if flow._on_data and flow.mode != BLOCKED:
+            if packet.headers.flags & URG:
+                packet.clear_urgent()
+            judged = engine.streams.judge(flow, packet, engine.now)
+            holds += engine.streams.take_holds()
+            return judged.verdict, judged.seat, judged.drop
+        return None, None, ""
+
+    def view(
+        self, flow: Flow, buffer: Buffer, start: int, end: int, headers: Headers, to_server: bool
+    ) -> Packet:
+        """A packet as plugins see it, in hand until `release`."""
+        packet = Packet() if self._debug else self._packet
+        packet.refill(buffer, start, end, headers, to_server)
+        if is_icmp_error(headers):
+            packet.related = self._related(flow.key[0], buffer, headers)
+        flow.packet = packet
+        return packet
+
+    def release(self, flow: Flow, packet: Packet) -> None:
+        """The plugins have seen it."""
+        flow.packet = None
+        packet.retire()
+
+    def refuse(
+        self, flow: Flow, buffer: Buffer, start: int, headers: Headers, to_server: bool
+    ) -> int:
+        """A packet of a decided flow: all of the verdict for the first one, then its action."""
+        engine = self._engine
+        if not flow.reported:
+            by = flow.decided_by
+            return self.dropped(flow, flow.verdict, by, buffer, start, headers, to_server)
+        if flow.verdict.action is Action.REJECT:
+            engine.answers.reject(flow, buffer, start, headers, to_server, engine.now)
+        return engine.drop(f"plugin_{flow.verdict.name}")
+
+    def dropped(
+        self,
+        flow: Flow,
+        verdict: Verdict,
+        plugin: str,
+        buffer: Buffer,
+        start: int,
+        headers: Headers,
+        to_server: bool,
+    ) -> int:
+        """A verdict drops this packet: answer it if the verdict says so, and report it once."""
+        engine = self._engine
+        length = headers.end - headers.payload
+        if verdict.payload is not None:
+            engine.answers.reply(flow, headers, verdict.payload, to_server, length, engine.now)
+        elif verdict.action is Action.REJECT:
+            engine.answers.reject(flow, buffer, start, headers, to_server, engine.now)
+        if not flow.reported:
+            flow.reported = True
+            engine.host.report(
+                Dropped(
+                    action=verdict.name,
+                    reason=verdict.reason,
+                    rule=verdict.rule,
+                    to_server=to_server,
+                    length=headers.end - start,
+                ),
+                flow,
+                plugin,
+            )
+        return engine.drop(f"plugin_{verdict.name}")
+
+    def _related(self, endpoint_id: int, buffer: Buffer, headers: Headers) -> Flow | None:
+        """The flow that an ICMP error quotes, after its eight bytes (RFC 792, RFC 4443)."""
+        try:
+            quoted = parse_quoted(buffer, headers.transport + 8, headers.end)
+        except MalformedPacket:
+            return None
+        entry = self._get(key_of(endpoint_id, quoted))
+        return entry[0] if entry is not None else None
+
+
+def _is_damaged(buffer: Buffer, headers: Headers) -> bool:
+    """A wrong checksum: the receiver ignores the segment, and so must who follows it."""
+    if headers.is_fragment:
+        return False
+    segment = bytes(buffer[headers.transport : headers.end])
+    return transport_checksum(headers.source, headers.destination, TCP, segment) != 0
+
+
+def discard(holds: Sequence[tuple[Seat, Hold]]) -> None:
+    """Nobody will wait for these."""
+    for _, hold in holds:
+        hold.discard()
+
+
+def key_of(endpoint_id: int, headers: Headers) -> FlowKey:
+    """The key of a packet's flow, in the packet's direction."""
+    return (
+        endpoint_id,
+        headers.protocol,
+        headers.source,
+        headers.destination,
+        headers.source_port,
+        headers.destination_port,
+    )
