@@ -11,7 +11,7 @@ from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.in_process import InProcess, MemoryFleet
 from appliance_sdk.harness.loopback import free_loopback
 from appliance_sdk.harness.processes import Forked, Subprocess
-from appliance_sdk.harness.reasons import REASONS
+from appliance_sdk.harness.reasons import REASONS, ROUTE_REASONS
 from appliance_sdk.harness.running import Running
 from appliance_sdk.harness.settings import (
     GatewaySettings,
@@ -45,6 +45,7 @@ from appliance_sdk.harness.udp_fleet import UdpFleet
 __all__ = [
     "MISTAKES",
     "REASONS",
+    "ROUTE_REASONS",
     "AlbService",
     "AttachmentPart",
     "BannerService",

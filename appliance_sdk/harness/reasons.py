@@ -39,3 +39,17 @@ REASONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every reason, with what to do about it."""
+
+ROUTE_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "no_route": "No route of the table leads to the destination.",
+        "blackhole": "The route leads nowhere: its target is gone, or somebody wanted it so.",
+        "zone_not_attached": "The subnet's zone has no subnet that is attached to the transit "
+        "gateway; its route leads there all the same.",
+        "routing_loop": "The packet has passed 16 route tables: they lead in a circle.",
+        "no_public_address": "IPv4 leaves by the internet gateway only with a public address.",
+        "no_host": "Nobody has the destination's address, in the VPC that the packet came to.",
+        "reset": "A load balancer answered with a TCP reset, as its attributes tell it to.",
+    }
+)
+"""Why a packet ends between route tables, before or behind a load balancer."""

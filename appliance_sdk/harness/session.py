@@ -14,7 +14,7 @@ from appliance_sdk.harness.fault_text import format_fault
 from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.hosts import Host, HttpExchange, Ping, http_get
 from appliance_sdk.harness.processes import Subprocess
-from appliance_sdk.harness.reasons import REASONS
+from appliance_sdk.harness.reasons import REASONS, ROUTE_REASONS
 from appliance_sdk.harness.targets import State
 from appliance_sdk.harness.topology import AlbService, HostPart, HttpService, Topology
 from appliance_sdk.harness.udp_fleet import UdpFleet
@@ -127,7 +127,8 @@ class Session:
             new = ", ".join(f"{t} {count}" for t, count in sorted(gateway.new_flows.items()))
             self._write(f"{name}: new flows {new or 'none'}")
         for reason, count in sorted(harness.drops.items()):
-            self._write(f"dropped {count} times, {reason}: {REASONS.get(reason, '')}".rstrip(": "))
+            meaning = REASONS.get(reason) or ROUTE_REASONS.get(reason, "")
+            self._write(f"dropped {count} times, {reason}: {meaning}".rstrip(": "))
         for name, counts in sorted(harness.faults.counts.items()):
             what = ", ".join(f"{fault} {count}" for fault, count in sorted(counts.items()))
             self._write(f"faults of {name}, in packets: {what}")

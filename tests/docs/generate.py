@@ -155,6 +155,7 @@ def pages() -> dict[str, str]:
         "log-events.md": LOGS_HEAD + rows(LOG_EVENTS),
         "packet-walk.md": walk.walk_page(),
         "inline-ids.svg": draw_svg(shipped_topology("inline-ids")),
+        "transit.svg": draw_svg(shipped_topology("transit")),
         "conformance-report.schema.json": report_schema().decode(),
         "conformance-vectors.schema.json": vectors_schema().decode(),
     }

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from appliance_sdk.engine import EngineSettings
 from appliance_sdk.engine.holding import HoldLimits
 from appliance_sdk.engine.shared import SharedLimits
 from appliance_sdk.flow.reassembly import StreamLimits
-from appliance_sdk.harness import REASONS
+from appliance_sdk.harness import MISTAKES, REASONS, ROUTE_REASONS
 from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log
 from appliance_sdk.server.logs import LOG_EVENTS
 
@@ -27,6 +28,7 @@ GENERATED = [
     "log-events.md",
     "packet-walk.md",
     "inline-ids.svg",
+    "transit.svg",
 ]
 
 
@@ -41,9 +43,7 @@ def generated_pages() -> dict[str, str]:
     return pages
 
 
-@pytest.mark.parametrize(
-    "name", ["hooks.md", "reference.md", "drop-reasons.md", "log-events.md", "packet-walk.md"]
-)
+@pytest.mark.parametrize("name", GENERATED)
 def test_the_page_is_what_the_code_says(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert page == generated_pages()[name], "run: python tests/docs/generate.py"
@@ -102,7 +102,8 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_every_reason_of_the_load_balancer_is_on_the_harness_page() -> None:
+@pytest.mark.parametrize("said", [REASONS, ROUTE_REASONS, MISTAKES])
+def test_every_reason_and_mistake_is_on_the_harness_page(said: Mapping[str, str]) -> None:
     page = (DOCS / "harness.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M))
-    assert {name: rows.get(name) for name in REASONS} == dict(REASONS)
+    rows = set(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M))
+    assert set(said.items()) - rows == set()

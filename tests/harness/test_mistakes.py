@@ -11,7 +11,16 @@ import msgspec
 import pytest
 
 from appliance_sdk import Appliance, Flow, Outcome, Verdict
-from appliance_sdk.harness import MISTAKES, Harness, InProcess, MemoryFleet, Topology, Transit
+from appliance_sdk.harness import (
+    MISTAKES,
+    ROUTE_REASONS,
+    Harness,
+    InProcess,
+    MemoryFleet,
+    Topology,
+    Transit,
+    network,
+)
 from appliance_sdk.harness.hosts import http_get
 from appliance_sdk.testing.traffic import FlowFactory
 from appliance_sdk.wire import parse_geneve, parse_packet
@@ -556,6 +565,14 @@ def test_the_appliance_sees_client_and_site_by_their_own_addresses() -> None:
         harness.run()
         assert exchange.status == 200
     assert seen == {frozenset((bytes([203, 0, 113, 10]), bytes([10, 0, 1, 10])))}
+
+
+def test_every_reason_of_routing_is_explained() -> None:
+    folder = Path(network.__file__).parent
+    source = "".join((folder / name).read_text() for name in ("network.py", "vpc.py", "routes.py"))
+    assert [reason for reason in ROUTE_REASONS if f'"{reason}"' not in source] == []
+    dropped = set(re.findall(r'_drop\(transit, now, [^,]+, "(\w+)"', source))
+    assert dropped - {"malformed"} <= set(ROUTE_REASONS)
 
 
 def test_each_mistake_is_shown_by_a_test() -> None:
