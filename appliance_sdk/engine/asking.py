@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from appliance_sdk.engine.credibility import is_damaged
 from appliance_sdk.engine.decision import ASKED, FORWARD, REPLACED, Place
 from appliance_sdk.engine.direction import is_icmp_error
 from appliance_sdk.engine.held import Waiting
@@ -17,8 +18,7 @@ from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.manager import Seat
 from appliance_sdk.plugin.packet import Packet
 from appliance_sdk.plugin.verdict import Action, Verdict
-from appliance_sdk.wire.checksum import transport_checksum
-from appliance_sdk.wire.packet import RST, TCP, URG, Headers, parse_packet, parse_quoted
+from appliance_sdk.wire.packet import RST, URG, Headers, parse_packet, parse_quoted
 
 if TYPE_CHECKING:
     from appliance_sdk.engine.engine import Engine
@@ -164,7 +164,7 @@ class Asking:
         """Nobody objects to a packet: it counts for TCP, and goes on as it is or as edited."""
         engine, buffer = self._engine, place[2]
         tcp = flow.tcp
-        if tcp is not None and not (headers.flags & RST and _is_damaged(buffer, headers)):
+        if tcp is not None and not (headers.flags & RST and is_damaged(buffer, headers)):
             before = tcp.state
             length = headers.end - headers.payload
             tcp.advance(to_server, headers.flags, headers.seq, headers.ack, length, headers.window)
@@ -224,7 +224,7 @@ class Asking:
         if verdict is not None:
             return verdict, seat, ""
         if flow._on_data and flow.mode != BLOCKED:
-            if packet.headers.flags & URG:
+            if packet.headers.flags & (URG | RST) == URG:
                 packet.clear_urgent()
             judged = engine.streams.judge(flow, packet, engine.now)
             holds += engine.streams.take_holds()
@@ -299,14 +299,6 @@ class Asking:
             return None
         entry = self._get(key_of(endpoint_id, quoted))
         return entry[0] if entry is not None else None
-
-
-def _is_damaged(buffer: Buffer, headers: Headers) -> bool:
-    """A wrong checksum: the receiver ignores the segment, and so must who follows it."""
-    if headers.is_fragment:
-        return False
-    segment = bytes(buffer[headers.transport : headers.end])
-    return transport_checksum(headers.source, headers.destination, TCP, segment) != 0
 
 
 def discard(holds: Sequence[tuple[Seat, Hold]]) -> None:

@@ -25,6 +25,7 @@ DROP_REASONS: Mapping[str, str] = MappingProxyType(
         "stream_conflict": "The segment contradicts bytes that were judged before.",
         "stream_full": "Too many bytes wait for a missing segment; the sender repeats them.",
         "stream_out_of_order": "Out of order in a flow that is edited, or not yet confirmed.",
+        "stream_ignored": "No receiver takes the segment: its checksum is wrong, or it has no ACK.",
         "plugin_drop": "A plugin or its policy dropped the packet.",
         "plugin_block": "A plugin or its policy blocked the flow.",
         "plugin_reject": "A plugin or its policy rejected the flow.",

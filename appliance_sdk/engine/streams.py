@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from appliance_sdk.engine.credibility import Credibility
 from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.settings import EngineSettings
 from appliance_sdk.flow.reassembly import Budget, Status, StreamBuffer
 from appliance_sdk.plugin.chunk import Chunk
 from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.verdict import Action, Verdict
-from appliance_sdk.wire.packet import ACK, SYN, Headers
+from appliance_sdk.wire.packet import ACK, RST, SYN, Headers
 
 if TYPE_CHECKING:
     from appliance_sdk.plugin.flow import Flow
@@ -46,12 +47,6 @@ def _wishes(flow: Flow) -> dict[str, Any]:
     }
 
 
-def _is_unanswered(flow: Flow, to_server: bool) -> bool:
-    """Whether an end has sent its SYN, and the other one none."""
-    tcp = flow.tcp
-    return tcp is not None and tcp.start(to_server) is not None and tcp.start(not to_server) is None
-
-
 def _gap_refused(flow: Flow) -> Judged | None:
     """The verdict of the first plugin that does not put up with lost bytes."""
     for seat, _hook in flow._on_data:
@@ -74,6 +69,7 @@ class Streams:
         self._budget = Budget(settings.stream_total_bytes)
         self._guard = guard
         self._detach = detach
+        self._credible = Credibility()
         self._holds: list[tuple[Seat, Hold]] = []
 
     def judge(self, flow: Flow, packet: Packet, now: float) -> Judged:
@@ -82,6 +78,10 @@ class Streams:
         if headers.protocol != _TCP:
             payload = packet.payload
             return self._tell(flow, packet, payload, 0, 0, 0, None, now) if payload else _FINE
+        if self._credible.is_ignored(flow, packet):
+            return Judged(drop="stream_ignored")
+        if not packet.to_server:
+            self._credible.hear(flow)
         if headers.flags & ACK:
             judged = self._acknowledged(flow, packet, headers, now)
             if judged is not _FINE:
@@ -89,11 +89,9 @@ class Streams:
         payload = packet.payload
         if headers.flags & SYN and self._is_other_stream(flow, packet.to_server, headers):
             return Judged(drop="stream_conflict")
-        if not payload or not flow._on_data:
+        if not payload or not flow._on_data or headers.flags & RST:
             return _FINE
-        if not headers.flags & SYN and _is_unanswered(flow, packet.to_server):
-            # No client sends these before it is answered. They belong to a connection that still
-            # lives at the server, although a RST and a SYN that it ignored have replaced it here.
+        if not headers.flags & SYN and self._credible.is_suspect(flow, packet.to_server):
             return Judged(drop="stream_out_of_order")
         stream = self._stream(flow, packet.to_server, headers)
         seq = headers.seq + 1 if headers.flags & SYN else headers.seq

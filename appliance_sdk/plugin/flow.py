@@ -61,6 +61,7 @@ class Flow(Tracked):
         "_held",
         "_on_data",
         "_on_packet",
+        "_sound",
         "_streams",
         "_zone",
         "cookie",
@@ -132,6 +133,7 @@ class Flow(Tracked):
         self._on_packet: tuple[tuple[Seat, Any], ...] = ()
         self._on_data: tuple[tuple[Seat, Any], ...] = ()
         self._streams: list[StreamBuffer | None] | None = None
+        self._sound = 0
 
     @property
     def endpoint(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from appliance_sdk.engine import EngineSettings
+from appliance_sdk.engine import EngineSettings, credibility
 from appliance_sdk.flow.reassembly import StreamLimits
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.chunk import Chunk
@@ -424,3 +424,64 @@ def test_a_reset_with_a_wrong_checksum_resets_nothing(damaged: bool) -> None:
     bench.advance(5)
     assert bool(bench.flows) is damaged
     assert (client.sends(2, b"il") is None) is damaged
+
+
+def damaged(packet: bytes) -> bytes:
+    """A TCP packet with a wrong checksum."""
+    return packet[:36] + bytes((packet[36] ^ 0x55,)) + packet[37:]
+
+
+def test_a_damaged_segment_hides_nothing_and_its_retransmission_passes() -> None:
+    bench = Bench(Scans)
+    client = Client(bench)
+    lost = build_tcp(A, B, 4000, 80, seq=ISN + 1, ack=PEER_ISN + 1, flags=ACK, payload=b"xxxx")
+    assert bench.send(damaged(lost)) == []
+    assert bench.engine.drops == {"stream_ignored": 1}
+    assert client.sends(0, b"fine") == b"fine"
+    assert client.sends(4, b"evil") is None
+    assert Scans.shown == [(b"fine", 0, 0), (b"evil", 4, 0)]
+
+
+def test_what_was_captured_before_its_checksums_were_filled_in_is_looked_at() -> None:
+    bench = Bench(Scans)
+    bench.send(damaged(build_tcp(A, B, 4000, 80, seq=ISN, flags=SYN)))
+    bench.send(build_tcp(B, A, 80, 4000, seq=PEER_ISN, ack=ISN + 1, flags=SYN | ACK))
+    opens = build_tcp(A, B, 4000, 80, seq=ISN + 1, ack=PEER_ISN + 1, flags=ACK, payload=b"evil")
+    assert bench.send(damaged(opens)) == []
+    assert bench.flows[0].verdict == Verdict.BLOCK
+
+
+@pytest.mark.parametrize("flags", [0, FIN, URG, RST, RST | ACK])
+def test_bytes_that_no_receiver_takes_are_not_shown(flags: int) -> None:
+    client = Client(Bench(Scans))
+    ignored = 20_000 if flags & RST else 0  # a RST counts by its number; beside it, it is nothing
+    client.sends(ignored, b"xxxx", flags)
+    assert client.sends(0, b"evil") is None
+    assert Scans.shown == [(b"evil", 0, 0)]
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_server_that_is_never_heard_answers_another_way(heard: bool) -> None:
+    bench = Bench(Scans)
+    if heard:
+        Client(bench)
+    for number, expected in ((5000, b"fine"), (5001, b"evil")):
+        bench.send(build_tcp(A, B, number, 80, seq=100, flags=SYN))
+        packet = build_tcp(A, B, number, 80, seq=101, ack=900, flags=ACK, payload=expected)
+        passes = expected == b"fine" and not heard
+        assert bench.send(packet) == ([packet] if passes else [])
+    assert len(Scans.shown) == (0 if heard else 2)
+
+
+def test_of_servers_that_were_heard_so_many_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(credibility, "_SERVERS_REMEMBERED", 2)
+    bench = Bench(Scans)
+    for last in (2, 3, 4):
+        bench.tcp("10.0.0.1", f"10.0.0.{last}", 80).server_sends(b"hello")
+    for last, passes in ((2, True), (4, False)):
+        ends = A, bytes((10, 0, 0, last))
+        bench.send(build_tcp(*ends, 6000, 80, seq=100, flags=SYN))
+        packet = build_tcp(*ends, 6000, 80, seq=101, ack=900, flags=ACK, payload=b"fine")
+        assert bool(bench.send(packet)) is passes

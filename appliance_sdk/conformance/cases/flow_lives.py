@@ -43,6 +43,19 @@ def retransmissions(rig: Rig) -> None:
     rig.returned(data, data, flow.ack(to_client=True), data)
 
 
+@case("flow/damaged", MUST, _F, reference="RFC 9293 §3.10.7: damaged segments are sent again")
+def damaged(rig: Rig) -> None:
+    """A segment that was damaged on its way, so that its checksum is wrong, does not keep its
+    retransmission from passing."""
+    flow = rig.tcp()
+    rig.returned(*flow.handshake())
+    data = flow.to_server(b"what was sent")
+    broken = bytearray(data.inner)
+    broken[-6:] = b"noise!"
+    rig.answers(flow.carry(bytes(broken)))
+    rig.returned(data, flow.ack(to_client=True), flow.to_client(b"on it goes"))
+
+
 @case("flow/out-of-order", MUST, _F, reference="RFC 9293 §3.4: segments arrive in any order")
 def out_of_order(rig: Rig) -> None:
     """Segments that overtake each other all come back; which first is not asked."""
