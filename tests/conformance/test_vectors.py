@@ -19,12 +19,14 @@ from appliance_sdk.cli.conformance import conformance
 from appliance_sdk.conformance import InProcess
 from appliance_sdk.conformance.case import MUST, Profile, all_cases
 from appliance_sdk.conformance.conversation import OTHER_ENDPOINT
+from appliance_sdk.conformance.policy_files import FOLDER, RULES
 from appliance_sdk.conformance.recording import LeftOut
 from appliance_sdk.conformance.rig import Rig
 from appliance_sdk.conformance.vectors import INDEX, record, vector_files, vectors_schema
 from appliance_sdk.dataplane.memory import MemoryPlane
 from appliance_sdk.testing import ZoneSettings
 from reference_appliances.firewall import Firewall
+from reference_appliances.ids import Ids
 
 HERE = Path(__file__).parent
 FILES = Path(appliance_sdk.conformance.__file__).parent / "vectors"
@@ -100,6 +102,8 @@ def problems(vector: dict[str, Any]) -> list[str]:
     if vector["profile"] == Profile.FIREWALL:
         zones = {"other": ZoneSettings(endpoints=(OTHER_ENDPOINT,))}
         appliance = InProcess(Firewall, zones=zones, policy=str(POLICY))
+    if vector["profile"] == Profile.IDS:
+        appliance = InProcess(Ids, rules=(str(FOLDER / RULES),), mode="ips")
     engine = appliance.start(0.0, lambda _: None, origins=("10.9.0.0/24",))
     plane, now, found = MemoryPlane(engine), 0.0, []
     for number, step in enumerate(vector["steps"]):
