@@ -110,7 +110,7 @@ def _read_pcap(reader: dpkt.pcap.Reader, whole: _Whole) -> Iterator[Frame]:
 
 def _read_pcapng(file: Readable) -> Iterator[Frame]:
     for block in read_pcapng(file):
-        yield Frame(*block)
+        yield Frame(block.timestamp, block.linktype, block.data)
 
 
 def inner_packet(frame: Frame) -> tuple[int, int]:

@@ -13,7 +13,8 @@ SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
 _INTERFACE, _SIMPLE, _ENHANCED = 1, 3, 6
 _OLD_PACKET = 2
 _MAX_BLOCK = 16 * 1024 * 1024
-_IF_TSRESOL, _IF_TSOFFSET = 9, 14
+_END, _COMMENT = 0, 1
+_IF_NAME, _IF_TSRESOL, _IF_TSOFFSET = 2, 9, 14
 
 
 class Readable(Protocol):
@@ -29,6 +30,10 @@ class Block(NamedTuple):
     timestamp: float
     linktype: int
     data: bytes
+    interface: str = ""
+    """The name of the interface that it was taken on, if that has one."""
+    comments: tuple[str, ...] = ()
+    """What is said about it."""
 
 
 class _Interface(NamedTuple):
@@ -36,6 +41,7 @@ class _Interface(NamedTuple):
     snaplen: int
     ticks_per_second: int
     offset_s: int
+    name: str
 
 
 def read_pcapng(file: Readable) -> Iterator[Block]:
@@ -76,27 +82,24 @@ def read_pcapng(file: Readable) -> Iterator[Block]:
                 raise ValueError("a packet without an interface")
             (size,) = struct.unpack_from(order + "I", body)
             size = min(size, interfaces[0].snaplen or size)
-            yield Block(0.0, interfaces[0].linktype, body[4 : 4 + size])
+            first = interfaces[0]
+            yield Block(0.0, first.linktype, body[4 : 4 + size], first.name)
 
 
 def _interface(order: str, body: bytes) -> _Interface:
     if len(body) < 8:
         raise ValueError("an interface block is cut off")
     linktype, _, snaplen = struct.unpack_from(order + "HHI", body)
-    ticks, offset = 1_000_000, 0
-    at = 8
-    while at + 4 <= len(body):
-        code, size = struct.unpack_from(order + "HH", body, at)
-        value = body[at + 4 : at + 4 + size]
-        if code == 0:
-            break
-        if code == _IF_TSRESOL and size == 1 and len(value) == 1:
+    ticks, offset, name = 1_000_000, 0, ""
+    for code, value in _options(order, body, 8):
+        if code == _IF_TSRESOL and len(value) == 1:
             exponent = value[0] & 0x7F
             ticks = (2 if value[0] & 0x80 else 10) ** exponent
         elif code == _IF_TSOFFSET and len(value) == 8:
             (offset,) = struct.unpack(order + "q", value)
-        at += 4 + (size + 3) // 4 * 4
-    return _Interface(linktype, snaplen, ticks, offset)
+        elif code == _IF_NAME:
+            name = value.decode(errors="replace")
+    return _Interface(linktype, snaplen, ticks, offset, name)
 
 
 def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface]) -> Block:
@@ -112,4 +115,22 @@ def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface]) ->
     interface = interfaces[fields[0]]
     # In integers up to here: a float cannot hold the nanoseconds of our days.
     ticks = (high << 32 | low) + interface.offset_s * interface.ticks_per_second
-    return Block(ticks / interface.ticks_per_second, interface.linktype, body[20 : 20 + size])
+    at = 20 + (size + 3) // 4 * 4
+    comments = tuple(
+        value.decode(errors="replace")
+        for code, value in _options(order, body, at)
+        if code == _COMMENT
+    )
+    data = body[20 : 20 + size]
+    time = ticks / interface.ticks_per_second
+    return Block(time, interface.linktype, data, interface.name, comments)
+
+
+def _options(order: str, body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """Code and value of each option from `at` on; one that is cut off is the last."""
+    while at + 4 <= len(body):
+        code, size = struct.unpack_from(order + "HH", body, at)
+        if code == _END or at + 4 + size > len(body):
+            return
+        yield code, body[at + 4 : at + 4 + size]
+        at += 4 + (size + 3) // 4 * 4

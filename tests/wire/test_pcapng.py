@@ -45,8 +45,12 @@ class Writer:
         return self.block(6, struct.pack(self.order + "IIIII", *fields) + padded + comment)
 
 
-def read(data: bytes) -> list[Block]:
+def read_all(data: bytes) -> list[Block]:
     return list(read_pcapng(io.BytesIO(data)))
+
+
+def read(data: bytes) -> list[tuple[float, int, bytes]]:
+    return [(block.timestamp, block.linktype, block.data) for block in read_all(data)]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -71,7 +75,7 @@ def test_each_interface_has_its_own_link_type_and_clock(tmp_path: Path, order: s
 
 def test_nanoseconds_of_our_days_are_as_right_as_a_float_can_be() -> None:
     w = Writer().section().interface(RAW, options=Writer().option(9, b"\x09"))
-    (frame,) = read(w.packet(0, 1_700_000_000_123_456_789, b"").out)
+    (frame,) = read_all(w.packet(0, 1_700_000_000_123_456_789, b"").out)
     assert frame.timestamp == 1_700_000_000.123456789
 
 
@@ -88,6 +92,29 @@ def test_blocks_without_packets_are_skipped() -> None:
     w = Writer().section().interface(RAW)
     w.block(4, b"names").block(5, bytes(12)).block(0x80000000 | 77, b"somebody's own")
     assert read(w.packet(0, 0, b"x").out) == [(0.0, RAW, b"x")]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_names_of_interfaces_and_comments_of_packets(order: str) -> None:
+    w = Writer(order).section()
+    w.interface(RAW, options=w.option(3, b"the one outside") + w.option(2, b"igw"))
+    w.interface(RAW, options=w.option(2, b"\xff"))
+    w.packet(0, 0, b"abcde").packet(1, 0, b"")
+    size = struct.pack(order + "IIIII", 0, 0, 0, 1, 1)
+    w.block(6, size + b"x\0\0\0" + w.option(1, b"one") + w.option(2, b"1234") + w.option(1, b"two"))
+    w.block(
+        6, size + b"y\0\0\0" + w.option(1, b"whole") + struct.pack(order + "HH", 1, 99) + b"cut"
+    )
+    w.block(3, struct.pack(order + "I", 1) + b"z\0\0\0")
+    told = [(block.interface, block.comments) for block in read_all(w.out)]
+    seen = ("seen on the wire",)
+    assert told == [
+        ("igw", seen),
+        ("\ufffd", seen),
+        ("igw", ("one", "two")),
+        ("igw", ("whole",)),
+        ("igw", ()),
+    ]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -165,7 +192,7 @@ def test_any_damage_gives_frames_or_an_error_of_the_format(changes: list[tuple[i
     for at, value in changes:
         data[at] = value
     try:
-        frames = read(bytes(data))
+        frames = read_all(bytes(data))
     except ValueError as error:
         assert str(error)  # noqa: PT017 (either outcome is right)
     else:
