@@ -62,6 +62,17 @@ def gwlb() -> None:
     metavar="NAME:KEY=VALUE,…",
     help="What goes wrong with a target or a host; see above. Repeatable.",
 )
+@click.option(
+    "--capture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every packet, at every place that it passes, to this file: pcapng, for Wireshark.",
+)
+@click.option(
+    "--capture-at",
+    default="",
+    metavar="NAME,…",
+    help="Only at these: hosts, targets, load balancers, endpoints, subnets, igw.",
+)
 @click.option("--trace", is_flag=True, help="Show the way of every packet, hop by hop.")
 @click.option("--quiet", is_flag=True, help="No lines for single requests.")
 def run(
@@ -72,6 +83,8 @@ def run(
     factor: float,
     wide_ports: bool,
     faults: tuple[str, ...],
+    capture: Path | None,
+    capture_at: str,
     trace: bool,
     quiet: bool,
 ) -> None:
@@ -104,7 +117,12 @@ def run(
         }
         read = msgspec.structs.replace(read, gateways=gateways)
     read = _with_faults(read, faults, bool(command))
-    with Session(read, command, factor=factor, write=click.echo) as session:
+    places = [name.strip() for name in capture_at.split(",") if name.strip()]
+    if places and capture is None:
+        raise ConfigError("says where, but not to which file", key="--capture-at", hint="--capture")
+    with Session(
+        read, command, factor=factor, write=click.echo, capture=capture, capture_at=places
+    ) as session:
         try:
             session.run(seconds=seconds, rate=rate, trace=trace, quiet=quiet)
         except KeyboardInterrupt:

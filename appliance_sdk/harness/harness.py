@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from types import TracebackType
 
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.agenda import Agenda
 from appliance_sdk.harness.balancer import GatewayLoadBalancer, ToTarget
+from appliance_sdk.harness.capture_file import CaptureFile, places_of
 from appliance_sdk.harness.checks import TIMED_OUT, HealthChecks
 from appliance_sdk.harness.faults import Fault, Faults, Happening
 from appliance_sdk.harness.fleet import Arrival, Fleet, ProbeResult
@@ -84,6 +86,7 @@ class Harness:
         self.happenings: list[Happening] = []
         """When each fault that was scheduled began and ended, in order."""
         self._agenda = Agenda()
+        self._captures: list[CaptureFile] = []
         try:
             for name in topology.gateways:
                 for target in topology.targets(name):
@@ -164,6 +167,27 @@ class Harness:
             end = self.now + fault.after_s + fault.for_s
             self._agenda.add(end, functools.partial(self._end, fault))
 
+    def capture(
+        self,
+        path: str | Path,
+        at: Collection[str] = (),
+        *,
+        complain: Callable[[str], None] | None = None,
+    ) -> CaptureFile:
+        """Write what passes at these places, by default at all, to a file that Wireshark reads.
+
+        Places are hosts, targets, load balancers, endpoints, subnets and "igw", by their names.
+        The capture ends when it or the harness is closed, or when the file cannot be written: then
+        `complain` is called, by default `warnings.warn`. Raises HarnessError.
+        """
+        places = places_of(self.topology)
+        places.update((name, "target") for name in self._targets() if name not in places)
+        comment = f"seed {self.topology.seed}; time is the harness's, which begins at 0"
+        capture = CaptureFile(path, places, at, comment=comment, complain=complain)
+        self._captures.append(capture)
+        self.network.watchers.append(capture.see)
+        return capture
+
     def state(self, gateway: str, target: str) -> State:
         """A target's state in the eyes of its own zone."""
         return self._gateway(gateway).targets.state(target)
@@ -226,6 +250,8 @@ class Harness:
 
     def close(self) -> None:
         """End the appliances and close every socket."""
+        for capture in self._captures:
+            capture.close()
         self.fleet.close()
 
     def _turn(self) -> None:

@@ -18,7 +18,7 @@ from appliance_sdk.harness.faults import Direction, Faults
 from appliance_sdk.harness.links import Arrive, Links
 from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL
 from appliance_sdk.harness.topology import Topology
-from appliance_sdk.harness.trace import Hop, Trace, Transit, show_place
+from appliance_sdk.harness.trace import Hop, Outer, Sighting, Trace, Transit, show_place
 from appliance_sdk.harness.transit import TransitGateway
 from appliance_sdk.harness.translation import translate_destination, translate_source
 from appliance_sdk.harness.vpc import (
@@ -30,6 +30,7 @@ from appliance_sdk.harness.vpc import (
 )
 from appliance_sdk.wire import parse_geneve, parse_packet
 from appliance_sdk.wire.checksum import checksum
+from appliance_sdk.wire.geneve import PORT
 
 INTERNET_S = 0.005
 """How long a packet takes between a host on the internet and an internet gateway."""
@@ -72,6 +73,8 @@ class Network:
     ) -> None:
         self.trace = trace
         self.faults = faults if faults is not None else Faults()
+        self.watchers: list[Callable[[Sighting], None]] = []
+        """Called with every packet at every place that it comes to."""
         self._links = Links(self.faults, self)
         self.drops: Counter[str] = Counter()
         """Packets that no load balancer dropped: no route, nobody there, a loop."""
@@ -141,14 +144,16 @@ class Network:
             raise HarnessError(f"{destination[0]} is no node's address")
         target = gateway.targets.at(source[0])
         place = target.name if target is not None else source[0]
+        event, detail = "returned", "unaltered"
         transit = self._returned(source[0], payload)
-        if transit is not None:
-            self._hop(transit, now, place, "returned", "unaltered")
-        elif (transit := self._late.pop((source[0], payload), None)) is not None:
-            self._hop(transit, now, place, "returned", "unaltered, after all")
-        else:
+        if transit is None:
+            detail = "unaltered, after all"
+            transit = self._late.pop((source[0], payload), None)
+        if transit is None:
+            event, detail = "made", "or changed by the appliance"
             transit = self.trace.begin(inner_packet(payload))
-            self._hop(transit, now, place, "made", "or changed by the appliance")
+        outer = Outer(source, destination, payload) if self.watchers else None
+        self._hop(transit, now, place, event, detail, outer)
 
         def arrive(at: float, transit: Transit, payload: bytes) -> None:
             self._into_gateway(at, transit, source, destination, payload)
@@ -160,9 +165,11 @@ class Network:
     ) -> None:
         name, gateway = self._nodes[destination[0]]
         outcome = gateway.from_target(source, destination, payload, now)
+        outer = Outer(source, destination, payload) if self.watchers else None
         if isinstance(outcome, Dropped):
-            self._gateway_drop(transit, now, name, outcome)
+            self._gateway_drop(transit, now, name, outcome, outer=outer)
             return
+        self._show(transit, Hop(now, name, "received", ""), outer)
         transit.packet = outcome.packet
         self._leave_endpoint(now, transit, outcome)
 
@@ -287,7 +294,8 @@ class Network:
                 f"{outcome.target.address}:6081, cookie {outcome.cookie:08x}, "
                 f"{len(outcome.payload) + 28} bytes to {outcome.target.name}"
             )
-            self._hop(transit, now, endpoint.gateway, "encapsulated", detail)
+            outer = _outer(outcome) if self.watchers else None
+            self._hop(transit, now, endpoint.gateway, "encapsulated", detail, outer)
             arrive = functools.partial(self._into_target, outcome)
             name = outcome.target.name
             self._cross(now, name, "to", transit, outcome.payload, arrive, geneve=True)
@@ -300,6 +308,8 @@ class Network:
         key = datagram.target.address, payload
         self._pending.setdefault(key, []).append((now, transit, datagram.target.name))
         self._waiting[transit.number] = key
+        if self.watchers:
+            self._show(transit, Hop(now, datagram.target.name, "received", ""), _outer(datagram))
         self._to_target(datagram, now)
 
     def _leave_endpoint(self, now: float, transit: Transit, outcome: ToEndpoint) -> None:
@@ -412,6 +422,7 @@ class Network:
         name: str,
         outcome: Dropped,
         endpoint: Endpoint | None = None,
+        outer: Outer | None = None,
     ) -> None:
         detail = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
         detail += f". {outcome.explanation}"
@@ -420,18 +431,37 @@ class Network:
             cause = self._diagnosis.cause(vpc_name, endpoint.name, *self._ends(transit))
             if cause:
                 detail += f" Here the first packet went past {endpoint.name}: {cause}."
-        self._hop(transit, now, name, "dropped", detail)
+        self._hop(transit, now, name, "dropped", detail, outer)
 
     def _drop(self, transit: Transit, now: float, place: str, reason: str, detail: str) -> None:
         self.drops[reason] += 1
         self._hop(transit, now, place, "dropped", f"{reason}: {detail}")
 
-    def _hop(self, transit: Transit, now: float, place: str, event: str, detail: str) -> None:
-        transit.hops.append(Hop(now, place, event, detail))
+    def _hop(
+        self,
+        transit: Transit,
+        now: float,
+        place: str,
+        event: str,
+        detail: str,
+        outer: Outer | None = None,
+    ) -> None:
+        hop = Hop(now, place, event, detail)
+        transit.hops.append(hop)
+        self._show(transit, hop, outer)
+
+    def _show(self, transit: Transit, hop: Hop, outer: Outer | None) -> None:
+        for watch in self.watchers:
+            watch(Sighting(hop, transit, outer.payload if outer else transit.packet, outer))
 
     def _later(self, now: float, delay: float, action: Callable[..., None], *args: Any) -> None:
         self._sequence += 1
         heapq.heappush(self._queue, (now + delay, self._sequence, action, args))
+
+
+def _outer(datagram: ToTarget) -> Outer:
+    source = datagram.node, datagram.source_port
+    return Outer(source, (datagram.target.address, PORT), datagram.payload)
 
 
 def find_damage(packet: bytes) -> str:

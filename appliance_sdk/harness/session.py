@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from appliance_sdk.harness.capture_file import CaptureFile
 from appliance_sdk.harness.fault_text import format_fault
 from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.hosts import Host, HttpExchange, Ping, http_get
@@ -41,6 +42,8 @@ class Session:
         *,
         factor: float,
         write: Callable[[str], None],
+        capture: Path | None = None,
+        capture_at: Collection[str] = (),
     ) -> None:
         self._write = write
         self._topology = topology
@@ -61,6 +64,13 @@ class Session:
         addresses = [node for zones in nodes.values() for node in zones.values()]
         self._fleet = UdpFleet(addresses, processes, factor=factor)
         self.harness = Harness(topology, self._fleet, factor=factor, trace_limit=1000)
+        self._capture: CaptureFile | None = None
+        if capture is not None:
+            try:
+                self._capture = self.harness.capture(capture, capture_at, complain=write)
+            except BaseException:
+                self.harness.close()
+                raise
         self._asked: list[_Asked] = []
         self._told = 0
         self._faults_told = 0
@@ -129,6 +139,8 @@ class Session:
         for reason, count in sorted(harness.drops.items()):
             meaning = REASONS.get(reason) or ROUTE_REASONS.get(reason, "")
             self._write(f"dropped {count} times, {reason}: {meaning}".rstrip(": "))
+        if self._capture is not None and not self._capture.failed:
+            self._write(f"{self._capture.packets} packets are in {self._capture.path}")
         for name, counts in sorted(harness.faults.counts.items()):
             what = ", ".join(f"{fault} {count}" for fault, count in sorted(counts.items()))
             self._write(f"faults of {name}, in packets: {what}")

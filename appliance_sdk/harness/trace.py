@@ -21,7 +21,8 @@ class Hop(NamedTuple):
     time: float
     """In seconds of the harness's clock."""
     place: str
-    """A host, "igw", an endpoint, a load balancer's node or a target, by its name."""
+    """A host, "igw", a subnet, an endpoint, a load balancer or a target, by its name; a link with
+    a fault is "to appliance-1" or "from appliance-1"."""
     event: str
     """"sent", "translated", "routed", "encapsulated", "returned", "delivered", "dropped" …"""
     detail: str
@@ -54,6 +55,27 @@ class Transit:
         for hop in self.hops:
             at = f"{(hop.time - start) * 1000:.3f}"
             yield f"  {at:>11}  {hop.place:<{width}}  {hop.event:<12}  {hop.detail}".rstrip()
+
+
+class Outer(NamedTuple):
+    """A GENEVE datagram, with the IPv4 addresses and UDP ports that it goes from and to."""
+
+    source: tuple[str, int]
+    destination: tuple[str, int]
+    payload: bytes
+
+
+class Sighting(NamedTuple):
+    """A packet as it was when it came to a place."""
+
+    hop: Hop
+    """Not always one of `transit`'s: "received" stands for a datagram that GENEVE's other end
+    got."""
+    transit: Transit
+    packet: bytes
+    """Itself, or the GENEVE datagram that carried it."""
+    outer: Outer | None
+    """That datagram."""
 
 
 class Trace:

@@ -94,6 +94,7 @@ def gwlb(
     from appliance_sdk.testing.appliances import open_harness
 
     with open_harness(appliance, gwlb_plane, gwlb_topology, capture) as harness:
+        capture.watch(harness)
         harness.wait_healthy()
         yield harness
 
@@ -115,8 +116,8 @@ def pytest_runtest_makereport(
     made = item.stash.get(_CAPTURE, None)
     if report.when == "call" and report.failed and made is not None and made.datagrams:
         factory = item.config._tmp_path_factory  # type: ignore[attr-defined]
-        path = factory.mktemp("gwlb", numbered=True) / "geneve.pcap"
+        path = factory.mktemp("gwlb", numbered=True) / "gwlb.pcapng"
         made.write(path)
-        text = f"{len(made.datagrams)} GENEVE datagrams are in {path}\n{made.text()}"
+        text = f"every packet at every place is in {path}\n{made.text()}"
         report.sections.append(("between load balancer and appliance", text))
     return report

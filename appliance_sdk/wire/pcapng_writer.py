@@ -81,7 +81,7 @@ class PcapngWriter:
 
 
 def _text(code: int, text: str) -> bytes:
-    return _option(code, text.encode()[:_LONGEST_TEXT]) if text else b""
+    return _option(code, text.encode(errors="replace")[:_LONGEST_TEXT]) if text else b""
 
 
 def _option(code: int, value: bytes) -> bytes:

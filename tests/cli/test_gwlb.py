@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance_sdk.harness import free_loopback
+from appliance_sdk.wire.pcapng import read_pcapng
 
 ECHO = Path(__file__).parents[1] / "support" / "echo_appliance.py"
 SIMPLE = Path(__file__).parents[2] / "appliance_sdk" / "harness" / "topologies" / "simple.toml"
@@ -80,6 +82,45 @@ def test_a_trace_shows_each_hop(topology: Path) -> None:
     done = appliance("gwlb", str(topology), "--exec", echo, *options)
     assert "the clock runs 5 times as fast as the real one" in done.stdout
     assert "10.0.1.0/24 -> gwlbe (route table edge)" in done.stdout
+
+
+def test_a_capture_is_written_and_said(topology: Path) -> None:
+    path = topology.with_name("a.pcapng")
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}}"
+    options = ["--seconds", "1", "--factor", "5", "--quiet", "--capture", str(path)]
+    done = appliance("gwlb", str(topology), "--exec", echo, *options, "--capture-at", "client,gwlb")
+    assert done.returncode == 0, done.stdout + done.stderr
+    blocks = list(read_pcapng(io.BytesIO(path.read_bytes())))
+    assert {block.interface for block in blocks} == {"client", "gwlb"}
+    assert f"{len(blocks)} packets are in {path}" in done.stdout
+
+
+def test_a_full_disk_ends_the_capture_only(topology: Path) -> None:
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}}"
+    options = ["--seconds", "1", "--factor", "5", "--quiet", "--capture", "/dev/full"]
+    done = appliance("gwlb", str(topology), "--exec", echo, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "/dev/full: No space left on device: the capture ends after 0 packets" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--capture", "a", "--capture-at", "cleint"],
+            "no place 'cleint' (did you mean `client`?)",
+        ),
+        (["--capture-at", "client"], "--capture-at: says where, but not to which file (--capture)"),
+        (["--capture", "/none/a"], "/none/a: No such file or directory"),
+    ],
+)
+def test_a_mistake_about_a_capture_is_one_line(
+    topology: Path, options: list[str], said: str
+) -> None:
+    done = appliance("gwlb", str(topology), *options)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"appliance: {said}"
 
 
 def test_faults_are_told_and_counted(topology: Path) -> None:

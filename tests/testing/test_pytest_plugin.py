@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from inner_pytest import run_pytest
+
+from appliance_sdk.wire.pcapng import read_pcapng
 
 ECHO = Path(__file__).parents[1] / "support" / "echo_appliance.py"
 
@@ -71,9 +74,11 @@ def test_a_failed_test_leaves_a_capture(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "between load balancer and appliance" in done.stdout
     assert "tcp 10.0.1.10:23 -> 203.0.113.10" in done.stdout
-    path = tmp_path / "base" / "gwlb0" / "geneve.pcap"
+    path = tmp_path / "base" / "gwlb0" / "gwlb.pcapng"
     assert str(path) in done.stdout
-    assert path.read_bytes()[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4")
+    blocks = list(read_pcapng(io.BytesIO(path.read_bytes())))
+    assert {"client", "igw", "gwlb", "appliance-1"} <= {block.interface for block in blocks}
+    assert any("kept by the appliance" in comment for b in blocks for comment in b.comments)
 
 
 def test_an_appliance_in_any_language(tmp_path: Path) -> None:
