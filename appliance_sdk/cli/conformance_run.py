@@ -42,11 +42,18 @@ _UNREACHABLE = 3
     "--exec",
     "command",
     default="",
-    help="Start this, in any language. {address} is where it shall listen for GENEVE (UDP 6081), "
-    "{health_port} where it shall answer health checks, {origins} where packets come from. Its "
+    help="Start this, in any language. {address} is where it shall listen for GENEVE (UDP 6081, "
+    "{port}), {health_port} where it shall answer health checks, {origins} where packets come "
+    "from, {device} its network device, {name} its name. Its "
     "environment has CONFORMANCE_POLICY and CONFORMANCE_EVENTS.",
 )
 @click.option("--udp", is_flag=True, help="A plugin: as a process of its own behind real UDP.")
+@click.option(
+    "--netns",
+    is_flag=True,
+    help="What is started runs in a network namespace of its own, with a device ({device}) and a "
+    "route to the load balancer: for appliances that read a device or need one. Needs root.",
+)
 @click.option(
     "--health-port",
     default=8080,
@@ -92,6 +99,7 @@ def run(
     settings: Sequence[str],
     command: str,
     udp: bool,
+    netns: bool,
     health_port: int,
     health_path: str,
     profiles: str,
@@ -125,10 +133,13 @@ def run(
     if out is not None:
         prepare(out)
     tested = _tested(own, appliance, settings, command, Running("", health_port, health_path))
+    if netns and isinstance(tested, Running):
+        hint = "give a plugin, or --exec 'COMMAND'"
+        raise ConfigError("--netns is for what the suite starts, not for an address", hint=hint)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with contextlib.closing(
-            open_door(tested, "udp" if udp else "", start_s=start_timeout)
+            open_door(tested, "udp" if udp else "", netns=netns, start_s=start_timeout)
         ) as door:
             results, found = _ask(
                 door, cases, base, features_from == "auto", bool(ids), seed, known, verbose
@@ -197,7 +208,12 @@ def _tested(
     if command:
         if appliance or settings:
             raise ConfigError("give an APPLIANCE or --exec, not both")
-        return Subprocess(command, health_port=running.health_port, health_path=running.health_path)
+        try:
+            return Subprocess(
+                command, health_port=running.health_port, health_path=running.health_path
+            )
+        except HarnessError as error:
+            raise ConfigError(str(error), key="--exec") from None
     if own is not None and (not appliance or "=" in appliance):
         given = (appliance, *settings) if appliance else settings
         return InProcess(own, **_settings(given))

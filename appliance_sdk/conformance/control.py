@@ -6,7 +6,8 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.process_tree import holders, send_signal
@@ -21,7 +22,8 @@ _SAID_BYTES = 2000
 class Control:
     """One appliance on an IPv4 address; without `process` it runs already, and is not touched.
 
-    Health checks are answered on `health_port`, nowhere if that is 0.
+    Health checks are answered on `health_port`, nowhere if that is 0. `inside` is entered when it
+    is started: its network namespace, if it has one of its own.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Control:
         process: ApplianceProcess | None = None,
         health_port: int = 0,
         health_path: str = "/",
+        inside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self.address = address
         self.health_port = health_port
@@ -39,6 +42,7 @@ class Control:
         self.was_healthy: bool | None = None
         """Whether a health check succeeded since it was started; None if none was made."""
         self._process = process
+        self._inside = inside
 
     @property
     def process(self) -> ApplianceProcess:
@@ -53,7 +57,8 @@ class Control:
         What it prints goes to the descriptor `output`, if one is given.
         """
         if self._process is not None:
-            self._process.start(self._target, output=output)
+            with self._inside():
+                self._process.start(self._target, output=output)
         self.running = True
         self.was_healthy = None
 
@@ -80,7 +85,8 @@ class Control:
         twin = self.process.twin()
         with tempfile.TemporaryFile() as output:
             try:
-                twin.start(self._target, output=output.fileno())
+                with self._inside():
+                    twin.start(self._target, output=output.fileno())
                 status = _ended_within(twin, patience_s)
             finally:
                 twin.kill()

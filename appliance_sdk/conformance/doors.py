@@ -8,15 +8,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from appliance_sdk.conformance.case import Ability
 from appliance_sdk.conformance.control import Control
 from appliance_sdk.conformance.features import Features
+from appliance_sdk.conformance.places import Place
 from appliance_sdk.conformance.rig import START_S, Rig, Tap
 from appliance_sdk.conformance.wires import MemoryWire, Plane, UdpWire
 from appliance_sdk.errors import HarnessError
-from appliance_sdk.harness import free_loopback
 from appliance_sdk.plugin.events import Event
 from appliance_sdk.server.eve import eve_record
 
@@ -57,34 +55,12 @@ class MemoryDoor:
         return
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Which addresses load balancer and appliance have, all IPv4.
-
-    `origins` is the range of the load balancer's nodes; `stranger` is outside of it.
-    """
-
-    nodes: tuple[str, str]
-    stranger: str
-    origins: str
-    addresses: tuple[str, str]
-
-    @classmethod
-    def on_loopback(cls) -> Place:
-        """Addresses that nobody else uses. Raises HarnessError if there are none."""
-        net = free_loopback()
-        return cls(
-            (f"{net}.0.11", f"{net}.0.12"),
-            f"{net}.8.11",
-            f"{net}.0.0/24",
-            (f"{net}.1.21", f"{net}.1.22"),
-        )
-
-
 class UdpDoor:
     """An appliance behind real UDP; `control` starts it if that is the suite's to do.
 
     It is the same appliance for all cases, unless one ended it. What it reports is read from the
-    EVE JSON file `events`, if it writes one.
+    EVE JSON file `events`, if it writes one. `inside` is entered while sockets may be made: the
+    load balancer's network namespace, if it has one.
     """
 
     def __init__(
@@ -96,7 +72,7 @@ class UdpDoor:
         events: Path | None = None,
         may_restart: bool = False,
         start_s: float = START_S,
-        cleanup: Callable[[], None] = lambda: None,
+        inside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self.description = description
         self.control = control
@@ -110,23 +86,27 @@ class UdpDoor:
         if events is not None:
             self.abilities |= {Ability.ALERTS}
         self._start_s = start_s
-        self._cleanup = cleanup
+        self._inside = inside
+        self.owned = contextlib.ExitStack()
+        """What is closed with this door."""
         self._came_up = False
         nodes = (*place.nodes, place.stranger)
-        self._wire = UdpWire(nodes, place.addresses, self.abilities)
+        with inside():
+            self._wire = UdpWire(nodes, place.addresses, self.abilities)
         self._events = events
 
     @contextlib.contextmanager
     def open(self, features: Features, seed: str, tap: Tap | None) -> Iterator[Rig]:
-        if not (self._came_up and self.control.running):
-            self._start()
-        self._wire.follow(self._events)
-        yield Rig(self._wire, features, seed, tap=tap, control=self.control)
+        with self._inside():
+            if not (self._came_up and self.control.running):
+                self._start()
+            self._wire.follow(self._events)
+            yield Rig(self._wire, features, seed, tap=tap, control=self.control)
 
     def close(self) -> None:
         self.control.close()
         self._wire.close()
-        self._cleanup()
+        self.owned.close()
 
     def _start(self) -> None:
         if not self.control.running:

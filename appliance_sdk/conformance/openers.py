@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import tempfile
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from appliance_sdk.conformance.control import Control
-from appliance_sdk.conformance.doors import Door, MemoryDoor, Place, UdpDoor
+from appliance_sdk.conformance.doors import Door, MemoryDoor, UdpDoor
+from appliance_sdk.conformance.places import Apart, Ground, Place, Together
 from appliance_sdk.conformance.rig import START_S
 from appliance_sdk.conformance.wires import MemoryWire, Plane
 from appliance_sdk.dataplane.memory import MemoryPlane
@@ -24,11 +26,14 @@ HEALTH_PORT = 8080
 """Where an appliance that is started here shall answer health checks, if nobody says otherwise."""
 
 
-def open_door(appliance: Any, plane: str = "", *, start_s: float = START_S) -> Door:
+def open_door(
+    appliance: Any, plane: str = "", *, netns: bool = False, start_s: float = START_S
+) -> Door:
     """The door to an appliance: a Plugin class, InProcess, Subprocess or Running.
 
-    `plane` is "memory" or "udp"; by default what is in this process is asked there. A command is
-    given CONFORMANCE_POLICY and CONFORMANCE_EVENTS in its environment. Raises HarnessError.
+    `plane` is "memory" or "udp"; by default what is in this process is asked there. With `netns`
+    what is started runs in a network namespace of its own. A command is given CONFORMANCE_POLICY
+    and CONFORMANCE_EVENTS in its environment. Raises HarnessError.
     """
     if isinstance(appliance, type) and issubclass(appliance, Plugin):
         appliance = InProcess(appliance)
@@ -36,13 +41,16 @@ def open_door(appliance: Any, plane: str = "", *, start_s: float = START_S) -> D
         raise HarnessError(f"no plane {plane!r}: memory or udp")
     if isinstance(appliance, InProcess):
         names = ", ".join(plugin.name for plugin in appliance.plugins)
-        if plane != "udp":
+        if plane != "udp" and not netns:
             return _in_memory(appliance, f"{names} in this process")
-        return _started(appliance, f"{names} over UDP", start_s)
+        return _started(appliance, f"{names} over UDP", start_s, netns)
     if plane == "memory":
         raise HarnessError("only a plugin can be asked in memory, a process or address cannot")
     if isinstance(appliance, Subprocess):
-        return _started(appliance, " ".join(appliance.command), start_s)
+        netns = netns or appliance.netns
+        return _started(appliance, " ".join(appliance.command), start_s, netns)
+    if netns:
+        raise HarnessError("only what the suite starts can have a network namespace of its own")
     if isinstance(appliance, Running):
         return _running(appliance, start_s)
     kind = type(appliance).__name__
@@ -56,29 +64,46 @@ def _in_memory(appliance: InProcess, description: str) -> Door:
     return MemoryDoor(make, description)
 
 
-def _started(appliance: InProcess | Subprocess, description: str, start_s: float) -> Door:
-    folder = tempfile.TemporaryDirectory(prefix="conformance-")
-    place = Place.on_loopback()
-    events = Path(folder.name) / "events.json"
-    process: ApplianceProcess
-    log = Path(folder.name) / "output.log"
-    port, path = HEALTH_PORT, "/"
-    if isinstance(appliance, InProcess):
-        process = appliance.forked(port, origins=place.origins, events=str(events), log=log)
-    else:
-        port, path = appliance.health_port, appliance.health_path
-        env = {"CONFORMANCE_EVENTS": str(events)}
-        process = appliance.again(port, origins=place.origins, env=env, log=log)
-    control = Control(place.addresses[0], process=process, health_port=port, health_path=path)
-    return UdpDoor(
-        description,
-        place,
-        control,
-        events=events,
-        may_restart=True,
-        start_s=start_s,
-        cleanup=folder.cleanup,
-    )
+def _started(
+    appliance: InProcess | Subprocess, description: str, start_s: float, netns: bool
+) -> Door:
+    with contextlib.ExitStack() as owned:
+        folder = Path(owned.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
+        ground: Ground = owned.enter_context(contextlib.closing(Apart() if netns else Together()))
+        place = ground.place
+        events = folder / "events.json"
+        log = folder / "output.log"
+        process: ApplianceProcess
+        port, path = HEALTH_PORT, "/"
+        if isinstance(appliance, InProcess):
+            process = appliance.forked(port, origins=place.origins, events=str(events), log=log)
+        else:
+            port, path = appliance.health_port, appliance.health_path
+            process = appliance.again(
+                port,
+                origins=place.origins,
+                env={"CONFORMANCE_EVENTS": str(events)},
+                log=log,
+                device=ground.device,
+            )
+        control = Control(
+            place.addresses[0],
+            process=process,
+            health_port=port,
+            health_path=path,
+            inside=ground.appliance,
+        )
+        door = UdpDoor(
+            f"{description}, in a network namespace" if netns else description,
+            place,
+            control,
+            events=events,
+            may_restart=True,
+            start_s=start_s,
+            inside=ground.balancer,
+        )
+        door.owned = owned.pop_all()
+        return door
 
 
 def _running(appliance: Running, start_s: float) -> Door:

@@ -20,6 +20,8 @@ from appliance_sdk.plugin.events import Event
 from appliance_sdk.wire.geneve import PORT
 
 _EVENTS_BYTES = 64 * 1024 * 1024
+_LARGEST_BYTES = 9001 - 28
+"""Of a datagram on AWS, whose network cards have an MTU of 9001: a larger one is lost."""
 STRANGER = 2
 """The node that is none: an address outside the load balancer's subnets."""
 
@@ -170,6 +172,12 @@ class UdpWire:
         if self._fleet.errors:
             name = next(iter(self._fleet.errors))
             self._fleet.errors.clear()
+            size = len(datagram.payload)
+            if name == "EMSGSIZE" and size > _LARGEST_BYTES:
+                return
+            if name == "EMSGSIZE":
+                way = f"the way to {target.address} takes no datagram of {size} bytes"
+                raise HarnessError(f"{way}: its MTU is too small (feature jumbo)")
             place = f"{node}:{datagram.source_port}"
             raise HarnessError(f"the kernel did not send from {place}: {name}")
 

@@ -19,9 +19,11 @@ from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.process_tree import family, kill_family
 from appliance_sdk.harness.targets import Target
 from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.config import near_miss
 from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log
 from appliance_sdk.server.launch import run_appliance
 from appliance_sdk.server.orphan import die_with_parent
+from appliance_sdk.wire.geneve import PORT
 
 SHORT_DRAIN = Drain(deadline_s=5, settle_s=0, quiet_s=1)
 """How an appliance of this program ends when it is told to: no load balancer waits for it."""
@@ -30,6 +32,7 @@ _MARK = "APPLIANCE_HARNESS"
 _numbers = itertools.count(1)
 _STOP_S = 5.0
 _TAIL_BYTES = 2000
+_BRACES = "a brace of your own is doubled: {{ or }}"
 
 
 class ApplianceProcess(Protocol):
@@ -75,9 +78,11 @@ class ApplianceProcess(Protocol):
 class Subprocess:
     """An appliance in any language: a command line with places to fill in.
 
-    `{address}` is where it shall listen for GENEVE, port 6081; `{health_port}` where it shall
-    answer health checks; `{origins}` the range that packets come from. What it prints goes to
-    `log`, by default nowhere.
+    `{address}` is where it shall listen for GENEVE, `{port}` the UDP port: always 6081;
+    `{health_port}` where it shall answer health checks; `{origins}` the range that packets come
+    from; `{device}` its network device; `{name}` the target's name. What it prints goes to `log`,
+    by default nowhere. With `netns` the conformance suite runs it in a network namespace of its
+    own, as it must be if it reads a device or needs one.
     """
 
     def __init__(
@@ -89,15 +94,30 @@ class Subprocess:
         origins: str = "127.0.0.0/8",
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        netns: bool = False,
+        device: str = "lo",
     ) -> None:
-        words = shlex.split(command) if isinstance(command, str) else list(command)
+        try:
+            words = shlex.split(command) if isinstance(command, str) else list(command)
+        except ValueError as error:
+            raise HarnessError(f"{error}: {command}") from None
         if not words:
             raise HarnessError("the appliance's command is empty")
         self.command = words
         self.health_port = health_port
         self.health_path = health_path
         self.pid = 0
-        self._places = {"health_port": str(health_port), "origins": origins}
+        self.netns = netns
+        self._places = {
+            "port": str(PORT),
+            "health_port": str(health_port),
+            "origins": origins,
+            "device": device,
+            "name": "",
+            "address": "",
+        }
+        for word in words:
+            filled(word, self._places)  # a mistake is better said now
         self._env = dict(env or {})
         self._mark = f"{os.getpid()}-{next(_numbers)}"
         self._log = log
@@ -106,7 +126,7 @@ class Subprocess:
     @property
     def recipe(self) -> tuple[Any, ...]:
         """What is started: equal for two that behave alike."""
-        return self.command, self.health_path, self._places, self._env, self._log
+        return self.command, self.health_path, self._places, self._env, self._log, self.netns
 
     def again(
         self,
@@ -115,6 +135,7 @@ class Subprocess:
         origins: str = "",
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        device: str = "",
     ) -> Subprocess:
         """Another process of the same command, whose health is asked on this port."""
         return Subprocess(
@@ -124,6 +145,8 @@ class Subprocess:
             origins=origins or self._places["origins"],
             env={**self._env, **(env or {})},
             log=self._log or log,
+            netns=self.netns,
+            device=device or self._places["device"],
         )
 
     def twin(self) -> Subprocess:
@@ -132,11 +155,7 @@ class Subprocess:
     def start(self, target: Target, *, output: int | None = None) -> None:
         self.kill()
         places = {**self._places, "address": target.address, "name": target.name}
-        try:
-            command = [word.format(**places) for word in self.command]
-        except (KeyError, IndexError, ValueError) as error:
-            known = ", ".join(f"{{{name}}}" for name in places)
-            raise HarnessError(f"{' '.join(self.command)}: {error}; known: {known}") from None
+        command = [filled(word, places) for word in self.command]
         printed: Any = output
         if output is None:
             printed = subprocess.DEVNULL if self._log is None else self._log.open("ab")
@@ -208,6 +227,19 @@ class Subprocess:
                 break
         self.wait(_STOP_S)
         self.kill()
+
+
+def filled(word: str, places: Mapping[str, str]) -> str:
+    """A word of a command line with its places filled in. Raises HarnessError."""
+    try:
+        return word.format(**places)
+    except KeyError as error:
+        name = str(error.args[0])
+        wrong = f"no place {{{name}}}"
+        hint = near_miss(name, list(places)) if name.isidentifier() else _BRACES
+    except (IndexError, ValueError, AttributeError) as error:
+        wrong, hint = str(error), _BRACES
+    raise HarnessError(f"{word}: {wrong} ({hint})")
 
 
 class Forked:

@@ -51,6 +51,8 @@ def open_harness(
         if isinstance(appliance, InProcess):
             processes[name] = appliance.forked(port)
         elif isinstance(appliance, Subprocess):
+            if appliance.netns:
+                raise HarnessError("netns is for the conformance suite; a harness has none")
             processes[name] = appliance.again(port)
         elif not isinstance(appliance, Running):
             kind = type(appliance).__name__

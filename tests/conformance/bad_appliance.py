@@ -19,7 +19,9 @@ geneve = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 geneve.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 geneve.bind((address, 6081))
 ports: dict[int, socket.socket] = {}
-if mode == "child" and os.fork() == 0:
+if mode in ("child", "escapes") and os.fork() == 0:
+    if mode == "escapes":
+        os.setsid()
     time.sleep(600)
 seen = 0
 while True:
@@ -34,6 +36,8 @@ while True:
         sys.exit(1)
     if mode == "deaf" and seen > 3:
         time.sleep(600)
+    if mode == "slow":
+        time.sleep(0.15)
     copies = 5000 if mode == "floods" and seen > 3 else 1
     answer = os.urandom(len(packet)) if mode == "garbage" and seen > 3 else packet
     for _ in range(copies):

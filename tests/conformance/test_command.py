@@ -78,6 +78,13 @@ def test_a_case_is_explained() -> None:
         (["run", "127.0.0.1", "--feature", "ipv6=maybe"], "neither true nor false"),
         (["run"], "which appliance?"),
         (["run", "127.0.0.1", "--exec", "x"], "not both"),
+        (["run", "--exec", "mine {adress}"], "no place {adress} (did you mean `address`?)"),
+        (["run", "--exec", "mine {colour}"], "no place {colour} (known: address, device,"),
+        (["run", "--exec", "mine '{\"port\": 1}'"], "a brace of your own is doubled: {{"),
+        (["run", "--exec", "mine {"], "a brace of your own is doubled: {{"),
+        (["run", "--exec", " "], "--exec: the appliance's command is empty"),
+        (["run", "--exec", "'"], "--exec: No closing quotation"),
+        (["run", "127.0.0.1", "--netns"], "--netns is for what the suite starts"),
         (["run", "127.0.0.1", "a=b"], "settings are for plugins"),
         (["run", "127.0.0.1", "--expected", "/nowhere"], "/nowhere: no such file"),
         (["run", "127.0.0.1", "--update-expected"], "needs --expected"),
@@ -188,6 +195,27 @@ def test_a_subclass_tests_itself(module: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "good over UDP" in done.stdout
+
+
+def test_a_command_that_is_not_there_is_exit_status_3() -> None:
+    done = call("run", "--exec", "/nowhere/mine {address}")
+    assert done.exit_code == 3
+    assert done.stderr == "ERROR  /nowhere/mine: No such file or directory\n"
+
+
+def test_every_place_is_filled(tmp_path: Path) -> None:
+    echo = HERE.parent / "support" / "echo_appliance.py"
+    script = tmp_path / "mine"
+    script.write_text(f"#!/bin/sh\necho $* > {tmp_path}/said\nexec {sys.executable} {echo} $1 $3\n")
+    script.chmod(0o755)
+    places = "{address} {port} {health_port} {origins} {device} {name}"
+    done = call("run", "--exec", f"{script} {places}", "--case", "reply/once")
+    assert done.exit_code == 0
+    said = (tmp_path / "said").read_text().split()
+    assert said[0].startswith("127.")
+    assert said[1:3] == ["6081", "8080"]
+    assert said[3].endswith(".0.0/24")
+    assert said[4:] == ["lo", "appliance"]
 
 
 def test_nobody_there_is_exit_status_3() -> None:
