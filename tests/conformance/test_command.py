@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from click.testing import CliRunner, Result
 from appliance_sdk.cli.conformance import conformance
 from appliance_sdk.conformance.case import all_cases
 from appliance_sdk.conformance.report import report_schema
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness import Subprocess
 from appliance_sdk.wire.capture import read_capture
 
 HERE = Path(__file__).parent
@@ -201,6 +204,14 @@ def test_a_command_that_is_not_there_is_exit_status_3() -> None:
     done = call("run", "--exec", "/nowhere/mine {address}")
     assert done.exit_code == 3
     assert done.stderr == "ERROR  /nowhere/mine: No such file or directory\n"
+
+
+def test_every_place_is_documented() -> None:
+    page = (HERE.parents[1] / "docs" / "conformance.md").read_text()
+    documented = set(re.findall(r"^\| `\{(\w+)\}`", page, re.M))
+    assert documented == {"address", "port", "health_port", "origins", "device", "name"}
+    with pytest.raises(HarnessError, match="known: " + ", ".join(sorted(documented))):
+        Subprocess("{xyz}")
 
 
 def test_every_place_is_filled(tmp_path: Path) -> None:
