@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.process_tree import holders, send_signal
 from appliance_sdk.harness.processes import ApplianceProcess
-from appliance_sdk.harness.targets import Target
+from appliance_sdk.harness.states import Target
 from appliance_sdk.wire.geneve import PORT
 
 _LOOK_S = 0.01

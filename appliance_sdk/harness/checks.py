@@ -8,11 +8,7 @@ from typing import NamedTuple
 
 from appliance_sdk.harness.balancer import GatewayLoadBalancer
 from appliance_sdk.harness.settings import HealthCheck
-from appliance_sdk.harness.targets import Target
-
-FAILED = "Target.FailedHealthChecks"
-TIMED_OUT = "Target.Timeout"
-WRONG_CODE = "Target.ResponseCodeMismatch"
+from appliance_sdk.harness.states import Target
 
 
 class Probe(NamedTuple):
@@ -23,6 +19,9 @@ class Probe(NamedTuple):
     zone: str
     node: str
     check: HealthCheck
+    user_agent: str = ""
+    close: str = "fin"
+    """How its connection ends: "fin" or "reset"."""
 
 
 class _Round:
@@ -60,7 +59,15 @@ class HealthChecks:
             round_.due = now + settings.health_check.interval_s
             round_.results, round_.open = [], settings.probes
             node = self._gateway.nodes[place[0]]
-            probe = Probe(self._name, target, place[0], node, settings.health_check)
+            probe = Probe(
+                self._name,
+                target,
+                place[0],
+                node,
+                settings.health_check,
+                settings.undocumented.probe_user_agent,
+                settings.undocumented.probe_close,
+            )
             probes += [probe] * settings.probes
         return probes
 

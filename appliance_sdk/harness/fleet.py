@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from appliance_sdk.harness.balancer import Place, ToTarget
 from appliance_sdk.harness.checks import Probe
-from appliance_sdk.harness.targets import Target
+from appliance_sdk.harness.outcomes import Place, ToTarget
+from appliance_sdk.harness.states import Target
 
 
 class Arrival(NamedTuple):

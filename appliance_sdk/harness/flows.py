@@ -1,4 +1,4 @@
-"""The flow table of the local Gateway Load Balancer: keys, cookies, ports, idle timeouts, ends."""
+"""The flow table of the local Gateway Load Balancer: cookies, ports, idle timeouts, ends."""
 
 from __future__ import annotations
 
@@ -6,115 +6,36 @@ import hashlib
 import heapq
 import math
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import NamedTuple
 
+from appliance_sdk.harness.flow_entry import FlowEntry, Key, symmetric
 from appliance_sdk.harness.settings import GatewaySettings
-from appliance_sdk.harness.targets import Target
+from appliance_sdk.harness.states import Target
 from appliance_sdk.harness.zones import Attachment
-from appliance_sdk.wire import build_geneve
-from appliance_sdk.wire.geneve import ETHERTYPE_IPV4, ETHERTYPE_IPV6
-from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, TCP, Headers
+from appliance_sdk.wire import Headers, Option, build_geneve
+from appliance_sdk.wire.geneve import AWS_OPTION_CLASS, ETHERTYPE_IPV4, ETHERTYPE_IPV6
 
-Key: TypeAlias = tuple[int, bytes, bytes, int, int]
-"""Protocol, source, destination and their ports, as they stand in a packet. Ports are 0 where the
-protocol has none, and for fragments."""
+IDLE, CLOSED = "idled out", "was closed"
+REUSED, RESET = "made way for another connection", "was reset by the load balancer"
+MOVED = "got another cookie with its new target"
 
-OTHER_IDLE_S = 120
-"""UDP and everything that is not TCP: fixed (AWS guide, "Idle timeout")."""
-ENDS = FIN | RST
-_OPENING = SYN | ACK | RST | FIN
-_RETIRED_KEPT = 65_536
+_ENDED_KEPT = 65_536
 _MASK = 0xFFFFFFFF
+_UNKNOWN_OPTION = Option(AWS_OPTION_CLASS, 4, b"new!")
+_BASE, _FIRST, _SECOND = 8, 20, 32  # where the base header and the first two options end
 
 
-class FlowEntry:
-    """One flow: from its first packet to its end; another flow of the same tuple is another one."""
+class Ended(NamedTuple):
+    """How a flow ended, or a cookie of a flow."""
 
-    __slots__ = (
-        "attachment",
-        "closed",
-        "cookie",
-        "created",
-        "ends",
-        "fins",
-        "fins_acked",
-        "header",
-        "idle_s",
-        "is_tcp",
-        "key",
-        "moved",
-        "returned",
-        "reverse",
-        "source_port",
-        "sticky",
-        "syn",
-        "target",
-        "to_target",
-        "version",
-    )
+    how: str
+    at: float
 
-    def __init__(
-        self, attachment: Attachment, key: Key, target: Target, headers: Headers, now: float
-    ) -> None:
-        protocol, source, destination, source_port, destination_port = key
-        self.attachment = attachment
-        self.key = key
-        """As the packet that opened it had it."""
-        self.reverse: Key = (protocol, destination, source, destination_port, source_port)
-        self.version = headers.version
-        self.is_tcp = protocol == TCP
-        """TCP flows have another idle timeout, and an end."""
-        self.target = target
-        self.sticky = b""
-        """What decided on the target."""
-        self.cookie = 0
-        self.header = b""
-        """The GENEVE header of its packets."""
-        self.source_port = 0
-        self.created = now
-        self.idle_s: float = OTHER_IDLE_S
-        self.ends = now
-        """When it is forgotten if nothing else happens."""
-        self.to_target = 0
-        """Packets sent to the target."""
-        self.returned = 0
-        """Packets that came back and were delivered."""
-        self.moved = 0
-        """How often it got another target."""
-        self.syn = (headers.source, headers.seq) if is_syn(headers) else None
-        self.fins: dict[bytes, int] = {}
-        """Who sent FIN, with the sequence number behind it."""
-        self.fins_acked: set[bytes] = set()
-        self.closed = False
-
-    @property
-    def endpoint(self) -> str:
-        """The endpoint that it came through."""
-        return self.attachment.endpoint
-
-    def closes(self, headers: Headers) -> bool:
-        """Whether this delivered segment ends the connection: RST, or the ACK of both FINs."""
-        if headers.protocol != TCP or headers.fragment_offset:
-            return False
-        if headers.flags & RST:
-            return True
-        if headers.flags & FIN:
-            length = headers.end - headers.payload
-            self.fins[headers.source] = (headers.seq + length + 1) & _MASK
-        acked = self.fins.get(headers.destination) == headers.ack and headers.flags & ACK
-        if acked:
-            self.fins_acked.add(headers.destination)
-        return len(self.fins_acked) == 2
-
-    def reused_by(self, headers: Headers) -> bool:
-        """Whether a packet opens another connection on the same tuple (gwlbtun PR 15)."""
-        if not is_syn(headers):
-            return False
-        if self.closed or self.syn is None:
-            return True
-        return (headers.source, headers.seq) != self.syn
+    def told(self, now: float) -> str:
+        """In words."""
+        return f"the flow {self.how} {now - self.at:.1f} s ago"
 
 
 class FlowTable:
@@ -126,12 +47,17 @@ class FlowTable:
         self._seed = str(seed).encode()[:64]
         self.by_header: dict[bytes, FlowEntry] = {}
         """A reply with a header as it was sent needs no other look-up."""
+        self.header_bytes = len(build_header(0, 0, 4, settings))
+        self.per_target: Counter[str] = Counter()
+        """Live flows by the target's name."""
+        self.moved = 0
+        """How often a flow got another target."""
         self._live: dict[FlowEntry, None] = {}
         self._timers: list[tuple[float, int, FlowEntry]] = []
         """A heap. Packets do not move a flow in it: it is moved when its old time has come."""
         self._number = 0
         self._groups: dict[tuple[Attachment, bytes], dict[FlowEntry, None]] = {}
-        self._retired: OrderedDict[tuple[Attachment, int], None] = OrderedDict()
+        self._ended: OrderedDict[tuple[Attachment, int | Key], Ended] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -139,9 +65,21 @@ class FlowTable:
     def __iter__(self) -> Iterator[FlowEntry]:
         return iter(self._live)
 
-    def was(self, attachment: Attachment, cookie: int) -> bool:
-        """Whether a flow that ended had this cookie; the last 65,536 are remembered."""
-        return (attachment, cookie) in self._retired
+    def configure(self, settings: GatewaySettings) -> None:
+        """Other settings from now on; whether live flows heed a new idle timeout is a switch."""
+        idle_s = settings.listener.tcp_idle_timeout_s
+        changed = idle_s != self._settings.listener.tcp_idle_timeout_s
+        self._settings = settings
+        if changed and settings.undocumented.idle_timeout_change == "all_flows":
+            for entry in self._live:
+                if entry.is_tcp and not entry.closed:
+                    entry.ends += idle_s - entry.idle_s
+                    entry.idle_s = idle_s
+                    self._time(entry)
+
+    def ended(self, attachment: Attachment, what: int | Key) -> Ended | None:
+        """How a flow of this key, or a cookie, came to its end; the last 65,536 are remembered."""
+        return self._ended.get((attachment, what))
 
     def open(
         self,
@@ -159,23 +97,18 @@ class FlowTable:
         if entry.is_tcp:
             entry.idle_s = settings.listener.tcp_idle_timeout_s
         entry.ends = now + entry.idle_s
-        entry.source_port = self._source_port(attachment.packed + symmetric(key))
-        cookie = self._random.getrandbits(32)
-        while cookie in attachment.cookies:
-            cookie = (cookie + 1) & _MASK
-        entry.cookie = cookie
-        entry.header = build_geneve(
-            attachment.number,
-            cookie,
-            attachment_id=settings.attachment_id,
-            ethertype=ETHERTYPE_IPV4 if entry.version == 4 else ETHERTYPE_IPV6,
-        )
+        entry.source_port = self._source_port(entry, 0)
+        entry.cookie = self._new_cookie(attachment)
+        if settings.target_group.stickiness:
+            group = self._groups.setdefault((attachment, sticky), {})
+            if group and settings.undocumented.cookie_per == "sticky_tuple":
+                entry.cookie = next(iter(group)).cookie
+            group[entry] = None
         self._live[entry] = None
         attachment.flows[key] = attachment.flows[entry.reverse] = entry
-        attachment.cookies[cookie] = entry
-        self.by_header[entry.header] = entry
-        if settings.target_group.stickiness:
-            self._groups.setdefault((attachment, sticky), {})[entry] = None
+        attachment.zone.active += 1
+        self.per_target[target.name] += 1
+        self._enter_cookie(entry)
         self._time(entry)
         return entry
 
@@ -190,7 +123,34 @@ class FlowTable:
         group = self._groups.get((attachment, sticky))
         return next(iter(group)).target if group else None
 
-    def remove(self, entry: FlowEntry) -> None:
+    def move(self, entry: FlowEntry, target: Target, now: float) -> None:
+        """Give a flow, and those that share its cookie, another target."""
+        sharing = [entry]
+        if self._settings.undocumented.cookie_per == "sticky_tuple":
+            group = self._groups.get((entry.attachment, entry.sticky), {})
+            sharing += [other for other in group if other is not entry]
+        renewed = self._settings.undocumented.cookie_after_rebalance == "new"
+        cookie = self._new_cookie(entry.attachment) if renewed else entry.cookie
+        for each in sharing:
+            self.per_target[each.target.name] -= 1
+            self.per_target[target.name] += 1
+            each.target = target
+            each.moved += 1
+            self.moved += 1
+            if renewed:
+                self._leave_cookie(each, Ended(MOVED, now))
+                each.cookie = cookie
+                self._enter_cookie(each)
+
+    def change_port(self, entry: FlowEntry) -> None:
+        """Have its packets leave from another UDP port."""
+        first, last = self._settings.source_ports
+        port = self._source_port(entry, entry.to_target)
+        if port == entry.source_port:
+            port = first + (port - first + 1) % (last - first + 1)
+        entry.use_port(port)
+
+    def remove(self, entry: FlowEntry, how: str, now: float) -> None:
         """End a flow."""
         if entry not in self._live:
             return
@@ -198,21 +158,25 @@ class FlowTable:
         attachment = entry.attachment
         for key in {entry.key, entry.reverse}:
             del attachment.flows[key]
-        del attachment.cookies[entry.cookie]
-        del self.by_header[entry.header]
+        attachment.zone.active -= 1
+        self.per_target[entry.target.name] -= 1
         group = self._groups.get((attachment, entry.sticky))
         if group is not None:
             group.pop(entry, None)
             if not group:
                 del self._groups[attachment, entry.sticky]
-        self._retired[attachment, entry.cookie] = None
-        if len(self._retired) > _RETIRED_KEPT:
-            self._retired.popitem(last=False)
+        ended = Ended(how, now)
+        self._leave_cookie(entry, ended)
+        self._remember((attachment, entry.key), ended)
 
     def expire(self, now: float) -> None:
         """End what is idle, and what is closed and has lingered."""
         while self.next_deadline() <= now:
-            self.remove(self._timers[0][2])
+            self.end(self._timers[0][2])
+
+    def end(self, entry: FlowEntry) -> None:
+        """End a flow whose time is over."""
+        self.remove(entry, CLOSED if entry.closed else IDLE, entry.ends)
 
     def next_deadline(self) -> float:
         """When the next flow ends by itself, math.inf if there is none."""
@@ -234,39 +198,57 @@ class FlowTable:
             self._timers = [timer for timer in self._timers if timer[2] in self._live]
             heapq.heapify(self._timers)
 
-    def _source_port(self, flow: bytes) -> int:
+    def _new_cookie(self, attachment: Attachment) -> int:
+        cookie = self._random.getrandbits(32)
+        while cookie in attachment.cookies:
+            cookie = (cookie + 1) & _MASK
+        return cookie
+
+    def _enter_cookie(self, entry: FlowEntry) -> None:
+        attachment = entry.attachment
+        number, cookie = attachment.number, entry.cookie
+        entry.header = build_header(number, cookie, entry.version, self._settings)
+        attachment.cookies.setdefault(cookie, entry)
+        self.by_header.setdefault(entry.header, entry)
+
+    def _leave_cookie(self, entry: FlowEntry, ended: Ended) -> None:
+        """A cookie ends with the last flow that has it."""
+        cookies = entry.attachment.cookies
+        if cookies.get(entry.cookie) is not entry:
+            return
+        for heir in self._groups.get((entry.attachment, entry.sticky), ()):
+            if heir is not entry and heir.cookie == entry.cookie:
+                cookies[entry.cookie] = self.by_header[entry.header] = heir
+                return
+        del cookies[entry.cookie], self.by_header[entry.header]
+        self._remember((entry.attachment, entry.cookie), ended)
+
+    def _remember(self, what: tuple[Attachment, int | Key], ended: Ended) -> None:
+        self._ended[what] = ended
+        self._ended.move_to_end(what)
+        if len(self._ended) > 2 * _ENDED_KEPT:
+            self._ended.popitem(last=False)
+
+    def _source_port(self, entry: FlowEntry, packets: int) -> int:
         first, last = self._settings.source_ports
+        flow = entry.attachment.packed + symmetric(entry.key)
+        if packets:
+            flow += packets.to_bytes(8, "big")
         digest = hashlib.blake2b(flow, digest_size=8, key=self._seed).digest()
         return first + int.from_bytes(digest, "big") % (last - first + 1)
 
 
-def flow_key(headers: Headers) -> Key:
-    """The key of a packet's flow."""
-    if headers.is_fragment:
-        return headers.protocol, headers.source, headers.destination, 0, 0
-    return headers[1:6]
-
-
-def symmetric(key: Key) -> bytes:
-    """The key as bytes, the same for both directions."""
-    protocol, source, destination, source_port, destination_port = key
-    one = source + source_port.to_bytes(2, "big")
-    other = destination + destination_port.to_bytes(2, "big")
-    return bytes((protocol,)) + (one + other if one < other else other + one)
-
-
-def sticky_key(attachment: Attachment, key: Key, settings: GatewaySettings) -> bytes:
-    """What decides on the target: the flow, or less of it where stickiness says so."""
-    group = settings.target_group
-    if group.stickiness:
-        protocol, source, destination, _, _ = key
-        if group.stickiness_type == "source_ip_dest_ip":
-            protocol = 0
-        key = protocol, source, destination, 0, 0
-    return attachment.packed + symmetric(key)
-
-
-def is_syn(headers: Headers) -> bool:
-    """Whether a packet opens a TCP connection."""
-    opening = headers.flags & _OPENING == SYN
-    return headers.protocol == TCP and opening and not headers.fragment_offset
+def build_header(number: int, cookie: int, version: int, settings: GatewaySettings) -> bytes:
+    """The GENEVE header of a flow's packets."""
+    layout = settings.undocumented.options
+    header = build_geneve(
+        number,
+        cookie,
+        attachment_id=settings.attachment_id,
+        ethertype=ETHERTYPE_IPV4 if version == 4 else ETHERTYPE_IPV6,
+        extra=(_UNKNOWN_OPTION,) if layout == "more" else (),
+    )
+    if layout == "reversed":
+        endpoint, attachment = header[_BASE:_FIRST], header[_FIRST:_SECOND]
+        header = header[:_BASE] + header[_SECOND:] + attachment + endpoint
+    return header

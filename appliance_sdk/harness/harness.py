@@ -11,15 +11,16 @@ from types import TracebackType
 
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.agenda import Agenda
-from appliance_sdk.harness.balancer import GatewayLoadBalancer, ToTarget
+from appliance_sdk.harness.balancer import GatewayLoadBalancer
 from appliance_sdk.harness.capture_file import CaptureFile, places_of
-from appliance_sdk.harness.checks import TIMED_OUT, HealthChecks
+from appliance_sdk.harness.checks import HealthChecks
 from appliance_sdk.harness.faults import Fault, Faults, Happening
 from appliance_sdk.harness.fleet import Arrival, Fleet, ProbeResult
 from appliance_sdk.harness.hosts import Host
 from appliance_sdk.harness.network import Network
+from appliance_sdk.harness.outcomes import ToTarget
 from appliance_sdk.harness.population import populate
-from appliance_sdk.harness.targets import Change, State, Target
+from appliance_sdk.harness.states import TIMED_OUT, Change, State, Target
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.trace import Trace
 from appliance_sdk.plugin.config import near_miss
@@ -33,6 +34,7 @@ _LONGEST_WAIT_S = 0.02
 _LEAP_PATIENCE_S = 1.0
 _STANDSTILL = 100_000
 """Turns without any time passing after which somebody answers himself for ever."""
+_NOT_HEALTHY = (State.INITIAL, State.UNHEALTHY, State.UNAVAILABLE)
 _TURNS = 64
 """How often what came is followed by what comes because of it, before hosts have their turn."""
 
@@ -71,6 +73,7 @@ class Harness:
             name: GatewayLoadBalancer(
                 topology.nodes(name),
                 part,
+                name=name,
                 seed=topology.seed,
                 changed=self.changes.append,
             )
@@ -340,10 +343,10 @@ class Harness:
 
     def _not_healthy(self) -> list[str]:
         return [
-            target.name
+            health.target
             for gateway in self.gateways.values()
-            for zone, target in gateway.targets.checked()
-            if gateway.targets.state(target.name, zone) is not State.HEALTHY
+            for health in gateway.targets.health()
+            if health.state in _NOT_HEALTHY
         ]
 
     def _gateway(self, name: str) -> GatewayLoadBalancer:

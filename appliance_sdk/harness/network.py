@@ -12,10 +12,11 @@ from typing import Any, Protocol, TypeAlias
 
 from appliance_sdk.errors import HarnessError, MalformedPacket
 from appliance_sdk.harness.addresses import Addresses
-from appliance_sdk.harness.balancer import Dropped, GatewayLoadBalancer, Place, ToEndpoint, ToTarget
+from appliance_sdk.harness.balancer import GatewayLoadBalancer
 from appliance_sdk.harness.diagnosis import Diagnosis
 from appliance_sdk.harness.faults import Direction, Faults
 from appliance_sdk.harness.links import Arrive, Links
+from appliance_sdk.harness.outcomes import Dropped, Place, ToEndpoint, ToTarget
 from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.trace import Hop, Outer, Sighting, Trace, Transit, show_place

@@ -17,7 +17,7 @@ import msgspec
 
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.process_tree import family, kill_family
-from appliance_sdk.harness.targets import Target
+from appliance_sdk.harness.states import Target
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.config import near_miss
 from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log

@@ -16,7 +16,7 @@ from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.hosts import Host, HttpExchange, Ping, http_get
 from appliance_sdk.harness.processes import Subprocess
 from appliance_sdk.harness.reasons import REASONS, ROUTE_REASONS
-from appliance_sdk.harness.targets import State
+from appliance_sdk.harness.states import State
 from appliance_sdk.harness.topology import AlbService, HostPart, HttpService, Topology
 from appliance_sdk.harness.udp_fleet import UdpFleet
 
@@ -82,7 +82,7 @@ class Session:
         for name, (gateway, target) in targets.items():
             check = topology.gateways[gateway].health_check
             asked = f"{check.protocol} {target.address}:{check.port}"
-            asked += check.path if check.protocol == "HTTP" else ""
+            asked += check.path if check.protocol != "TCP" else ""
             write(
                 f"{gateway}: target {name} at {target.address}, UDP 6081; health {asked}; "
                 f"packets come from {nodes[gateway][target.zone]}"

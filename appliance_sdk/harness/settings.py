@@ -7,6 +7,7 @@ AWS's (ELBv2 API reference, `TargetGroupAttribute`, `ListenerAttribute`, `Create
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -21,13 +22,16 @@ Stickiness: TypeAlias = Literal["source_ip_dest_ip_proto", "source_ip_dest_ip"]
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How targets are asked whether they work."""
 
-    protocol: Literal["TCP", "HTTP"] = "TCP"
-    """AWS also has HTTPS, which the harness does not ask."""
+    enabled: bool = True
+    """Always, of targets that are instances or addresses."""
+    protocol: Literal["TCP", "HTTP", "HTTPS"] = "TCP"
+    """TCP: a connection is enough. HTTPS: any certificate will do, but TLS 1.3 alone will not."""
     port: int = 80
     """AWS's default is 80, not the traffic port."""
     path: str = "/"
     interval_s: float = 10
     timeout_s: float = 5
+    """From connecting to the end of the status line."""
     healthy_threshold: int = 5
     """Successes in a row that make a target healthy."""
     unhealthy_threshold: int = 2
@@ -70,6 +74,8 @@ class ListenerAttributes(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 class LoadBalancerAttributes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What can be set on the load balancer itself."""
 
+    deletion_protection: bool = field(default=False, name="deletion_protection.enabled")
+    """Nothing here deletes a load balancer."""
     cross_zone: bool = field(default=False, name="load_balancing.cross_zone.enabled")
 
 
@@ -82,26 +88,61 @@ class Undocumented(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A reply must go to the node that the packet came from."""
     check_attachment: bool = True
     """A reply must carry the attachment id that was sent."""
+    check_protocol_type: bool = True
+    """A reply's GENEVE protocol type must be that of the packet in it."""
+    check_tuple: bool = True
+    """A returned packet must have the flow's addresses, ports and protocol."""
     accept_icmp_errors: bool = True
     """An ICMP error that quotes the flow may come back in its encapsulation."""
+    accept_resets: bool = True
+    """A target may end a connection with a RST that none of its ends sent."""
     accept_former_target: bool = False
     """A target that lost a flow by rebalancing may still return its packets."""
     fragments: Literal["drop", "forward"] = "drop"
     """AWS: "does not support IP fragmentation"; "forward" hashes on addresses and protocol."""
+    extension_headers: Literal["walk", "stop"] = "walk"
+    """IPv6: "walk" finds the ports behind extension headers; "stop" takes the first of them for the
+    protocol, which has no ports."""
     ingress_limit_bytes: int = 8500
     """Larger packets do not enter; some saw GWLB deliver up to 8,933. Replies keep 8,500."""
     close_linger_s: float = 2
     """How long a flow's entry outlives FIN both ways or RST; a reject sends two resets."""
     first_answer_s: float = 30
-    """How long a target may keep a flow's first packet (AWS: "within 30 seconds")."""
-    initial_successes: int = 0
-    """Checks until a new target is healthy; 0: as many as `healthy_threshold`."""
-    fail_open_to_initial: bool = True
-    """With no healthy target, one that is still being checked may be picked."""
+    """How long the first answer of a flow may take (AWS: "within 30 seconds"); 0: any time."""
+    first_answer_from: Literal["target", "other_end"] = "target"
+    """Whose answer that is: the target's, which returns the first packet, or the other end's."""
     midstream: Literal["drop", "open"] = "drop"
     """TCP without SYN and without an entry; before 2024 such a packet opened a flow."""
+    idle_timeout_change: Literal["new_flows", "all_flows"] = "new_flows"
+    """Which flows a changed `tcp.idle_timeout.seconds` is for."""
+    cookie_per: Literal["flow", "sticky_tuple"] = "flow"
+    """With 2-tuple or 3-tuple stickiness: whether connections that stay together share a cookie."""
+    cookie_after_rebalance: Literal["kept", "new"] = "kept"
+    """The cookie of a flow that got another target."""
+    port_kept_packets: int = 0
+    """After so many packets a flow gets another UDP source port; 0: it keeps its first."""
+    options: Literal["usual", "reversed", "more"] = "usual"
+    """GENEVE options: endpoint, attachment, cookie; the other way round; with an unknown one."""
+    initial_successes: int = 0
+    """Checks until a new target is healthy; 0: as many as `healthy_threshold`."""
+    initial_targets: Literal["never", "fail_open", "always"] = "fail_open"
+    """When a target that is still being checked gets flows: AWS says both "always" (health checks)
+    and not before they pass (registration); "fail_open": if no other is healthy."""
+    registration_s: float = 0
+    """From registering a target to its first health check; AWS: "a few minutes"."""
     failover_delay_s: float = 0
-    """From a change of health until flows move; AWS says several minutes."""
+    """From a change of health until flows move or are reset; AWS says several minutes."""
+    rebalance_to_new_targets: bool = False
+    """With `rebalance`, a target that becomes healthy takes over its share of the live flows."""
+    reset_with_rebalance: Literal["refused", "ignored"] = "refused"
+    """`send_tcp_reset.*` with `rebalance`: the guide says it cannot be set, the API that it does
+    not apply."""
+    reset_failing_open: bool = True
+    """`send_tcp_reset.on_unhealthy` also for flows that were opened while no target was healthy."""
+    probe_user_agent: str = "ELB-HealthChecker/2.0"
+    """In HTTP health checks; AWS documents it for Application Load Balancers."""
+    probe_close: Literal["fin", "reset"] = "fin"
+    """How the connection of a health check ends."""
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,111 +161,30 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     attachment_id: int = 0
     """Only 0 has ever been seen."""
     max_flows: int = 1_000_000
+    max_targets: int = 300
+    """Registered at the same time (AWS quota: targets per Gateway Load Balancer)."""
 
     def check(self, path: str = "", key: str = "") -> GatewaySettings:
-        """Itself, if AWS would take it. Raises ConfigError with AWS's rule."""
-        group, listener, health = self.target_group, self.listener, self.health_check
-        resets = group.reset_on_unhealthy or group.reset_on_deregistration
-        first, last = self.source_ports
-        rules: list[tuple[bool, str, str, str]] = [
-            (
-                group.on_unhealthy != group.on_deregistration,
-                "target_group",
-                "target_failover.on_deregistration and .on_unhealthy differ",
-                "AWS takes only equal values",
-            ),
-            (
-                not 0 <= group.deregistration_delay_s <= 3600,
-                "target_group.deregistration_delay.timeout_seconds",
-                f"{group.deregistration_delay_s} is not in 0 to 3600",
-                "",
-            ),
-            (
-                resets and group.stickiness,
-                "target_group",
-                "send_tcp_reset needs 5-tuple flows",
-                "leave stickiness.enabled false",
-            ),
-            (
-                resets and group.rebalance,
-                "target_group",
-                "send_tcp_reset and rebalance exclude each other",
-                "set both target_failover attributes to no_rebalance",
-            ),
-            (
-                not 60 <= listener.tcp_idle_timeout_s <= 6000,
-                "listener.tcp.idle_timeout.seconds",
-                f"{listener.tcp_idle_timeout_s} is not in 60 to 6000",
-                "",
-            ),
-            (
-                group.stickiness and listener.tcp_idle_timeout_s != 350,
-                "listener.tcp.idle_timeout.seconds",
-                "can be changed with 5-tuple flows only",
-                "leave stickiness.enabled false",
-            ),
-            (
-                group.stickiness and listener.reset_on_idle_timeout,
-                "listener.send_tcp_reset.on_idle_timeout.enabled",
-                "send_tcp_reset needs 5-tuple flows",
-                "leave stickiness.enabled false",
-            ),
-            (not 1 <= health.port <= 65535, "health_check.port", "is no port", "such as 8080"),
-            (
-                not 2 <= health.timeout_s <= 120,
-                "health_check.timeout_s",
-                f"{health.timeout_s:g} is not in 2 to 120",
-                "",
-            ),
-            (
-                not 5 <= health.interval_s <= 300 or health.interval_s < health.timeout_s,
-                "health_check.interval_s",
-                f"{health.interval_s:g} is not in 5 to 300 or less than timeout_s",
-                "",
-            ),
-            (
-                not 2 <= health.healthy_threshold <= 10,
-                "health_check.healthy_threshold",
-                f"{health.healthy_threshold} is not in 2 to 10",
-                "",
-            ),
-            (
-                not 2 <= health.unhealthy_threshold <= 10,
-                "health_check.unhealthy_threshold",
-                f"{health.unhealthy_threshold} is not in 2 to 10",
-                "",
-            ),
-            (
-                not health.path.startswith("/") or len(health.path) > 1024,
-                "health_check.path",
-                f"{health.path[:40]!r} is no path",
-                "such as /",
-            ),
-            (not 1 <= first <= last <= 65535, "source_ports", "is no range of ports", ""),
-            (not 1 <= self.probes <= 16, "probes", f"{self.probes} is not in 1 to 16", ""),
-            (self.max_flows < 1, "max_flows", "must be at least 1", ""),
-        ]
-        for wrong, where, message, hint in rules:
-            if wrong:
-                full = ".".join(part for part in (key, where) if part)
-                raise ConfigError(message, path=path, key=full, hint=hint)
-        try:
-            parse_matcher(health.matcher)
-        except ConfigError as error:
-            full = ".".join(part for part in (key, "health_check.matcher") if part)
-            raise ConfigError(error.message, path=path, key=full, hint=error.hint) from None
+        """Itself, if AWS would take it. Raises ConfigError with AWS's name for the mistake."""
+        from appliance_sdk.harness.settings_check import mistake
+
+        found = mistake(self)
+        if found is not None:
+            full = ".".join(part for part in (key, found.key) if part)
+            raise ConfigError(found.message, path=path, key=full, hint=found.hint)
         return self
 
 
 def parse_matcher(text: str) -> tuple[range, ...]:
     """The HTTP codes of a matcher such as "200,302" or "200-399". Raises ConfigError."""
     ranges = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not (first.isdigit() and (last or first).isdigit()):
-            raise ConfigError(f"{text!r} is no list of HTTP codes", hint='such as "200-399"')
-        codes = range(int(first), int(last or first) + 1)
+    for part in (part.strip() for part in text.split(",")):
+        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        if found is None:
+            message = f"ValidationError: {text!r} is no list of HTTP codes"
+            raise ConfigError(message, hint='such as "200-399"')
+        codes = range(int(found[1]), int(found[2] or found[1]) + 1)
         if not codes or codes[0] < 200 or codes[-1] > 399:
-            raise ConfigError(f"{part.strip()!r} is not within 200 to 399")
+            raise ConfigError(f"ValidationError: {part!r} is not within 200 to 399")
         ranges.append(codes)
     return tuple(ranges)

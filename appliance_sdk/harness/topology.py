@@ -11,7 +11,7 @@ from appliance_sdk.errors import ConfigError
 from appliance_sdk.harness.faults import Fault
 from appliance_sdk.harness.findings import Finding
 from appliance_sdk.harness.settings import GatewaySettings
-from appliance_sdk.harness.targets import Target
+from appliance_sdk.harness.states import Target
 from appliance_sdk.plugin.config import decode_config, near_miss, read_toml
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from appliance_sdk.harness.flows import flow_key, symmetric
+from appliance_sdk.harness.flow_entry import flow_key, symmetric
 from appliance_sdk.harness.routes import BLACKHOLE, RouteTable
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.vpc import NO_ROUTE, Step

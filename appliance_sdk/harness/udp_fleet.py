@@ -15,12 +15,12 @@ from appliance_sdk.dataplane.addresses import never_fragment, open_listeners, se
 from appliance_sdk.dataplane.port_replies import descriptor_room
 from appliance_sdk.dataplane.replies import drop_everything, error_name
 from appliance_sdk.errors import ConfigError, HarnessError
-from appliance_sdk.harness.balancer import Place, ToTarget
 from appliance_sdk.harness.checks import Probe
 from appliance_sdk.harness.fleet import Arrival, ProbeResult
+from appliance_sdk.harness.outcomes import Place, ToTarget
 from appliance_sdk.harness.probes import Probing
 from appliance_sdk.harness.processes import ApplianceProcess
-from appliance_sdk.harness.targets import Target
+from appliance_sdk.harness.states import Target
 from appliance_sdk.wire.geneve import PORT
 
 _BUFFER_BYTES = 8 * 1024 * 1024

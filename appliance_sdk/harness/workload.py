@@ -6,7 +6,8 @@ import ipaddress
 from typing import NamedTuple
 
 from appliance_sdk.errors import HarnessError
-from appliance_sdk.harness.balancer import GatewayLoadBalancer, ToEndpoint, ToTarget
+from appliance_sdk.harness.balancer import GatewayLoadBalancer
+from appliance_sdk.harness.outcomes import ToEndpoint, ToTarget
 from appliance_sdk.wire import build_tcp, build_udp
 from appliance_sdk.wire.packet import ACK, FIN, PSH, SYN
 

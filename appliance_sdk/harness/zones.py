@@ -5,20 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from appliance_sdk.harness.flows import FlowEntry, Key
+    from appliance_sdk.harness.flow_entry import FlowEntry, Key
 
 
 class Zone:
     """An availability zone in which a load balancer has a node."""
 
-    __slots__ = ("bytes", "failed", "name", "new_flows", "node", "packets", "resets")
+    __slots__ = (
+        "active",
+        "bytes",
+        "failed",
+        "former_nodes",
+        "name",
+        "new_flows",
+        "node",
+        "packets",
+        "resets",
+    )
 
     def __init__(self, name: str, node: str, failed: set[str]) -> None:
         self.name = name
         self.node = node
         """The IPv4 address that packets come from."""
+        self.former_nodes: list[str] = []
+        """Addresses that were replaced."""
         self.failed = failed
         """Targets, by name, that are unhealthy or gone in the eyes of this node."""
+        self.active = 0
+        """Live flows."""
         self.new_flows = 0
         self.packets = 0
         """To and from targets."""
@@ -43,3 +57,4 @@ class Attachment:
         self.flows: dict[Key, FlowEntry] = {}
         """Each flow under both of its keys: one look-up whatever the direction."""
         self.cookies: dict[int, FlowEntry] = {}
+        """By flow cookie; one of them, if several flows share it."""

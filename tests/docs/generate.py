@@ -66,6 +66,7 @@ from appliance_sdk.testing import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
+load_balancer = importlib.import_module("load_balancer")
 walk = importlib.import_module("walk")  # beside this file, wherever it is run from
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -153,6 +154,7 @@ def pages() -> dict[str, str]:
         "reference.md": reference(),
         "drop-reasons.md": DROPS_HEAD + rows(DROP_REASONS),
         "log-events.md": LOGS_HEAD + rows(LOG_EVENTS),
+        "load-balancer.md": load_balancer.load_balancer_page(),
         "packet-walk.md": walk.walk_page(),
         "inline-ids.svg": draw_svg(shipped_topology("inline-ids")),
         "transit.svg": draw_svg(shipped_topology("transit")),

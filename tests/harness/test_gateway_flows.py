@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,8 @@ from gateway_transcript import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance_sdk.harness import (
-    REASONS,
-    Dropped,
-    ToEndpoint,
-    ToTarget,
-)
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness import REASONS, Dropped, ToEndpoint, ToTarget, Undocumented
 from appliance_sdk.wire import build_icmp, build_ip, build_tcp, fragment_packet
 from appliance_sdk.wire.geneve import build_geneve, parse_endpoint
 from appliance_sdk.wire.packet import ACK, FIN, RST, SYN
@@ -253,9 +250,49 @@ def test_the_table_is_bounded() -> None:
 # What comes back.
 
 
-def test_every_reason_is_met() -> None:
+def test_every_reason_is_met_and_says_what_it_follows() -> None:
     source = "".join(path.read_text() for path in Path(__file__).parent.glob("test_gateway_*.py"))
     assert [reason for reason in REASONS if f'"{reason}"' not in source] == []
+    for reason in REASONS.values():
+        assert len(reason.meaning) > 20
+        for switch in re.findall(r"`(\w+)`", reason.source):
+            assert switch in Undocumented.__struct_fields__
+
+
+def test_a_drop_says_what_it_follows() -> None:
+    gateway = Gateway()
+    dropped = gateway.enter(tcp(ACK))
+    assert isinstance(dropped, Dropped)
+    assert dropped.source.startswith("AWS guide")
+    assert dropped.explanation == f"{dropped.meaning} [{dropped.source}]"
+
+
+def test_a_reset_that_nobody_sent_may_be_refused() -> None:
+    gateway = Gateway({"undocumented": {"accept_resets": False}})
+    sent = handshake(gateway)
+    reset = sent.payload[:40] + tcp(RST, to_server=False, seq=901)
+    made = gateway.back(sent, reset)
+    assert isinstance(made, Dropped)
+    assert made.reason == "made_reset"
+    gateway.through(tcp(RST, to_server=False, seq=901))
+    assert isinstance(gateway.back(sent, reset), ToEndpoint)
+
+
+def test_a_node_is_replaced_under_live_flows() -> None:
+    gateway = Gateway()
+    before = handshake(gateway)
+    gateway.lb.replace_node("a", "10.9.0.12")
+    late = gateway.back(before)
+    assert isinstance(late, Dropped)
+    assert (late.reason, late.detail) == ("node_gone", "10.9.0.11 is now 10.9.0.12")
+    after = gateway.through(tcp(ACK, seq=101, ack=901))
+    assert after.node == "10.9.0.12"
+    assert after[2:] == (before.source_port, after.payload, before.cookie)
+    assert isinstance(gateway.back(before, destination=("10.9.0.12", 6081)), ToEndpoint)
+    gateway.lb.replace_node("a", "10.9.0.11")  # and back again
+    assert gateway.through(tcp(ACK, seq=101, ack=901)).node == "10.9.0.11"
+    with pytest.raises(HarnessError, match="no zone 'c'; zones: a, b"):
+        gateway.lb.replace_node("c", "10.9.0.13")
 
 
 def test_a_reply_must_keep_addresses_and_ports() -> None:
