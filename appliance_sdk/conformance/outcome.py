@@ -57,15 +57,24 @@ class Verdict(StrEnum):
     NOT_CONFORMANT = "NOT CONFORMANT"
     UNKNOWN = "UNKNOWN"
     """Something could not be asked that should have been."""
+    NOT_ASKED = "NOT ASKED"
+    """Nothing was asked: no feature for it was declared, or this door cannot do it."""
 
 
-EXIT_CODES = {Verdict.CONFORMANT: 0, Verdict.NOT_CONFORMANT: 1, Verdict.UNKNOWN: 3}
+EXIT_CODES = {
+    Verdict.CONFORMANT: 0,
+    Verdict.NOT_CONFORMANT: 1,
+    Verdict.UNKNOWN: 3,
+    Verdict.NOT_ASKED: 3,
+}
 """What `appliance conformance run` ends with; 2 is a mistake of whoever typed it."""
 
 
 def judge(results: Sequence[Result], *, strict: bool = False) -> Verdict:
     """The verdict on all results. With `strict` a SHOULD counts as a MUST, and a failure that was
     expected and did not happen is one."""
+    if all(one.outcome is Outcome.UNSUPPORTED for one in results):
+        return Verdict.NOT_ASKED
     failing = {Outcome.FAIL, Outcome.NON_STRICT} if strict else {Outcome.FAIL}
     if any(one.outcome in failing and not one.expected for one in results):
         return Verdict.NOT_CONFORMANT

@@ -61,7 +61,7 @@ def parse_geneve(buffer: Buffer, start: int, end: int, *, strict: bool = False) 
     """Read the header at `start` and check what it carries. Raises MalformedPacket.
 
     Lenient reading takes what RFC 8926 allows: any VNI and attachment, options in any order, others
-    among them, and of a repeated GWLB option the last. Strict reading refuses a VNI, a repeated
+    among them, a GWLB option twice if it says the same. Strict reading refuses a VNI, a repeated
     GWLB option and a critical flag without a critical option, none of which GWLB sends.
     """
     size = end - start
@@ -122,9 +122,10 @@ def _gwlb_options(
         if option_class == AWS_OPTION_CLASS and kind in _LENGTHS:
             if length != _LENGTHS[kind]:
                 raise MalformedPacket("gwlb_option_length")
-            if strict and kind in values:
+            value = (_U64 if length == 8 else _U32).unpack_from(buffer, at)[0]
+            if kind in values and (strict or values[kind] != value):
                 raise MalformedPacket("gwlb_option_repeated")
-            values[kind] = (_U64 if length == 8 else _U32).unpack_from(buffer, at)[0]
+            values[kind] = value
         foreign |= option_class in _FOREIGN_CLASSES
         at += length
     if critical:

@@ -19,7 +19,7 @@ MALFORMED: Mapping[str, str] = MappingProxyType(
         "geneve_vni": "Strict: a virtual network identifier, which GWLB does not use.",
         "gwlb_option_missing": "One of the three GWLB options is missing.",
         "gwlb_option_length": "A GWLB option has the wrong length.",
-        "gwlb_option_repeated": "Strict: a GWLB option stands twice.",
+        "gwlb_option_repeated": "A GWLB option stands twice and differs, or (strict) at all.",
         "foreign_options": "The options of another cloud's load balancer.",
         "inner_version": "The inner packet is neither IPv4 nor IPv6.",
         "inner_version_mismatch": "The inner packet is not of the version that GENEVE announces.",

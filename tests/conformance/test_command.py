@@ -23,7 +23,7 @@ from appliance_sdk.harness import Subprocess
 from appliance_sdk.wire.capture import read_capture
 
 HERE = Path(__file__).parent
-SOME = ["--case", "reply/once", "--case", "geneve/version", "--case", "gwlb/option-repeated"]
+SOME = ["--case", "reply/once", "--case", "geneve/version", "--case", "tuple/icmp-error-of-flow"]
 
 MODULE = """
 from appliance_sdk import Appliance, Plugin, Verdict
@@ -32,7 +32,7 @@ class Good(Appliance):
     name = "good"
     greeting: str = "none"
     def flow_opened(self, flow):
-        return Verdict.DONE
+        return Verdict.DROP if flow.packet.icmp_type == 3 else Verdict.DONE
 
 class Bad(Plugin):
     name = "bad"
@@ -137,7 +137,7 @@ def test_strict_makes_a_should_count(module: Path) -> None:
     assert call("run", f"{module}:Good", *SOME).exit_code == 0
     strict = call("run", f"{module}:Good", *SOME, "--strict")
     assert strict.exit_code == 1
-    assert "NON-STRICT  gwlb/option-repeated" in strict.output
+    assert "NON-STRICT  tuple/icmp-error-of-flow" in strict.output
 
 
 def test_known_failures_are_written_read_and_missed_when_they_pass(
