@@ -118,8 +118,9 @@ class Diagnosis:
                 remedy = self._remedies.no_route(one.back, one.here)
                 what = f"{remedy.cause}: packets from {one.here} reach {one.there}, its answers end"
                 self._add("no_way_back", one, remedy, f"{what} at {one.back.stops[-1].place}")
-        if (ways.forth.host, ways.back.host) == (ways.there, ways.here):
-            self._compare(ways)
+        arriving = [one for one in (ways, ways.reversed()) if one.forth.host == one.there]
+        for one in arriving[:1]:
+            self._compare(one, answered=len(arriving) == 2)
 
     def _alone(self, ways: _Ways) -> None:
         """What can be said of one direction."""
@@ -142,15 +143,15 @@ class Diagnosis:
             what = f"{packets} can have {size} bytes: over 8,500 they are dropped as too_big"
             self._add("mtu", ways, remedy, what)
 
-    def _compare(self, ways: _Ways) -> None:
+    def _compare(self, ways: _Ways, *, answered: bool) -> None:
         """The endpoints that two directions of a connection pass must be the same."""
         forth, back = ways.forth.endpoints, ways.back.endpoints
         only_forth = [endpoint for endpoint in forth if endpoint not in back]
         only_back = [endpoint for endpoint in back if endpoint not in forth]
-        if not only_forth and not only_back:
+        if not only_back and not (only_forth and answered):
             return
-        if only_forth and not only_back and not ways.sure:
-            self._compare(ways.reversed())  # either may open connections: tell the worse
+        if not only_back and not ways.sure:
+            self._compare(ways.reversed(), answered=True)  # either may open it: tell the worse
             return
         remedy = self._remedies.zones_apart(ways.forth, ways.back)
         instead = f"pass {_names(only_forth)}, their answers {_names(only_back)}"
