@@ -92,8 +92,6 @@ class Network:
         self._endpoints: dict[str, tuple[str, Endpoint]] = {}
         for vpc_name, vpc in self._vpcs.items():
             for endpoint in vpc.endpoints.values():
-                if endpoint.id in self._endpoints:
-                    raise HarnessError(f"two endpoints have the id {endpoint.id}")
                 self._endpoints[endpoint.id] = vpc_name, endpoint
                 self.gateways[endpoint.gateway].add_endpoint(endpoint.id, endpoint.zone)
         self._nodes = {

@@ -13,6 +13,7 @@ from appliance_sdk.harness.topology import (
     VpcPart,
 )
 from appliance_sdk.harness.topology_values import address_at, known, range_at, within
+from appliance_sdk.harness.vpc import endpoint_id
 from appliance_sdk.wire import parse_endpoint
 
 
@@ -22,8 +23,11 @@ def check_topology(topology: Topology) -> None:
         _gateways(topology)
         for name, service in topology.endpoint_services.items():
             _service(topology, name, service)
+        ids: dict[str, str] = {}
         for name, vpc in topology.vpcs.items():
             _vpc(topology, name, vpc)
+            for endpoint in vpc.endpoints:
+                _endpoint(topology, name, endpoint, ids)
         for name, gateway in topology.transit_gateways.items():
             check_transit_gateway(topology, name, gateway)
         for name in topology.vpcs:
@@ -72,8 +76,6 @@ def _vpc(topology: Topology, name: str, vpc: VpcPart) -> None:
                 if cidr.version == range_.version and cidr.overlaps(range_):
                     raise ConfigError(f"{cidr} overlaps {other}'s {range_}", key=f"{where}.cidrs")
             taken.append((subnet, cidr))
-    for endpoint in vpc.endpoints:
-        _endpoint(topology, name, endpoint)
 
 
 def _service(topology: Topology, name: str, part: EndpointServicePart) -> None:
@@ -84,7 +86,7 @@ def _service(topology: Topology, name: str, part: EndpointServicePart) -> None:
         known(gateway, topology.gateways, key, "load balancer")
 
 
-def _endpoint(topology: Topology, vpc_name: str, endpoint: str) -> None:
+def _endpoint(topology: Topology, vpc_name: str, endpoint: str, ids: dict[str, str]) -> None:
     vpc = topology.vpcs[vpc_name]
     place = vpc.endpoints[endpoint]
     where = f"vpcs.{vpc_name}.endpoints.{endpoint}"
@@ -114,6 +116,10 @@ def _endpoint(topology: Topology, vpc_name: str, endpoint: str) -> None:
             parse_endpoint(place.id)
         except ValueError as error:
             raise ConfigError(str(error), key=f"{where}.id") from None
+    id_ = place.id or endpoint_id(vpc_name, endpoint)
+    holder = ids.setdefault(id_, where)
+    if holder != where:
+        raise ConfigError(f"{id_} is the id of {holder}", key=f"{where}.id")
 
 
 def _hosts(topology: Topology) -> None:

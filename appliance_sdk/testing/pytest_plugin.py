@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["appliance_sdk.testing.pytest_conformance"]
 
 _CAPTURE = pytest.StashKey[Any]()
+_TOPOLOGY = pytest.StashKey[Any]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -88,11 +89,16 @@ def capture(request: pytest.FixtureRequest) -> Capture:
 
 @pytest.fixture
 def gwlb(
-    appliance: Any, gwlb_plane: str, gwlb_topology: Topology, capture: Capture
+    request: pytest.FixtureRequest,
+    appliance: Any,
+    gwlb_plane: str,
+    gwlb_topology: Topology,
+    capture: Capture,
 ) -> Iterator[Harness]:
     """The whole picture running, every target healthy."""
     from appliance_sdk.testing.appliances import open_harness
 
+    request.node.stash[_TOPOLOGY] = gwlb_topology
     with open_harness(appliance, gwlb_plane, gwlb_topology, capture) as harness:
         capture.watch(harness)
         harness.wait_healthy()
@@ -111,8 +117,13 @@ def flow_factory(gwlb: Harness) -> FlowFactory:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """pytest's hook: what went over the wire in a failed test stands in a file."""
+    """pytest's hook: what went over the wire in a failed test stands in a file, and what its
+    topology cannot do in its report."""
     report = yield
+    topology = item.stash.get(_TOPOLOGY, None)
+    warnings = topology.warnings() if report.failed and topology is not None else []
+    if warnings:
+        report.sections.append(("the topology", "\n".join(map(str, warnings))))
     made = item.stash.get(_CAPTURE, None)
     if report.when == "call" and report.failed and made is not None and made.datagrams:
         factory = item.config._tmp_path_factory  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -183,6 +184,38 @@ def test_draw_in_the_terminal_and_as_svg(tmp_path: Path) -> None:
     assert appliance("gwlb", "draw", "inline-ids", "--svg", str(path)).returncode == 0
     assert path.read_text().startswith("<svg ")
     assert appliance("gwlb", "draw", "simple", "--svg", "-").stdout.startswith("<svg ")
+
+
+def test_check_says_what_aws_takes_and_what_will_not_work(tmp_path: Path) -> None:
+    fine = appliance("gwlb", "check", "transit")
+    assert (fine.returncode, fine.stdout) == (0, "transit: fine\n")
+    path = tmp_path / "past.toml"
+    path.write_text(SIMPLE.read_text().replace('edge_routes = "edge"', ""))
+    done = appliance("gwlb", "check", str(path))
+    assert done.returncode == 1
+    first, _ = done.stdout.splitlines()
+    assert first.startswith(f"{path}: vpcs.vpc.edge_routes: no edge route for 10.0.1.0/24: ")
+    assert first.endswith("[past_endpoint]")
+    drawn = appliance("gwlb", "draw", str(path))
+    assert "warning: vpcs.vpc.edge_routes: no edge route for 10.0.1.0/24" in drawn.stderr
+    assert "warning" not in drawn.stdout
+    path.write_text("[gateways]\n")
+    assert appliance("gwlb", "check", str(path)).returncode == 2
+
+
+def test_hosts_of_vpcs_ask_each_other_over_a_transit_gateway(tmp_path: Path) -> None:
+    path = tmp_path / "transit.toml"
+    text = SIMPLE.with_name("transit.toml").read_text()
+    text = text.replace(", appliance_mode = true", "")
+    path.write_text(f'loopback = "{free_loopback()}"\n{text}')
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}}"
+    done = appliance("gwlb", str(path), "--exec", echo, "--seconds", "2", "--factor", "5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "warning: transit_gateways.tgw.attachments.inspection: appliance_mode is off" in done.stderr
+    )
+    assert "web-a asks api-a (10.2.1.10:80): answered 200" in done.stdout
+    assert re.search(r"dropped \d+ times, no_entry: ", done.stdout)
 
 
 @pytest.mark.parametrize(

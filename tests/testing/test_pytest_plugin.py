@@ -81,6 +81,27 @@ def test_a_failed_test_leaves_a_capture(tmp_path: Path) -> None:
     assert any("kept by the appliance" in comment for b in blocks for comment in b.comments)
 
 
+def test_a_failed_test_says_what_its_topology_cannot_do(tmp_path: Path) -> None:
+    changed = (
+        FIRST_TEST
+        + """
+
+@pytest.fixture
+def gwlb_topology():
+    import msgspec
+    from appliance_sdk.harness import shipped_topology
+
+    simple = shipped_topology("simple")
+    vpc = msgspec.structs.replace(simple.vpcs["vpc"], edge_routes="")
+    return msgspec.structs.replace(simple, vpcs={"vpc": vpc})
+"""
+    )
+    done = run_vendor(tmp_path, test_it=changed)
+    assert done.returncode == 1
+    assert "- the topology -" in done.stdout
+    assert "vpcs.vpc.edge_routes: no edge route for 10.0.1.0/24: " in done.stdout
+
+
 def test_an_appliance_in_any_language(tmp_path: Path) -> None:
     test = f"""
 import pytest, sys
