@@ -90,9 +90,7 @@ def test_what_became_of_a_packet_is_a_comment(tmp_path: Path) -> None:
     for block in read(path):
         for comment in block.comments:
             said.setdefault(block.interface, []).append(comment)
-    assert (
-        "dropped: no_entry. TCP without SYN and without a flow: the flow ended" in said["gwlb"][0]
-    )
+    assert "dropped: no_entry: the flow idled out 1.0 s ago. TCP without SYN" in said["gwlb"][0]
     assert set(said["kept by appliance-1"]) == {"kept by the appliance: not returned"}
     assert set(said["to appliance-1"]) == {"lost: loss 0.3"}
     arrived = " ".join(said["appliance-1"])
