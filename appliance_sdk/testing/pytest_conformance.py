@@ -140,7 +140,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not classes:
         return
     terminalreporter.section("conformance")
-    for name, reports in classes.items():
+    for name, reports in sorted(classes.items()):
         counts = Counter(_properties(report)[_OUTCOME] for report in reports)
         text = ", ".join(f"{counts[word]} {word}" for word in _ORDER if counts[word])
         terminalreporter.write_line(f"{name}  {text}")
