@@ -18,6 +18,8 @@ from appliance_sdk.plugin.events import (
     Event,
     FlowEnded,
     FlowInfo,
+    Recorded,
+    RecordedPacket,
     show_end,
 )
 from appliance_sdk.plugin.flow import Flow, Stats
@@ -55,6 +57,8 @@ __all__ = [
     "PluginConfig",
     "PluginError",
     "Policy",
+    "Recorded",
+    "RecordedPacket",
     "Shared",
     "Sink",
     "Stats",

@@ -51,6 +51,9 @@ class Asking:
         and it has not counted for TCP.
         """
         inner = start + 40
+        if flow._record is not None:
+            datagram = bytes(buffer[start:end])
+            self._engine.recording.add(flow, to_server, peer, local, datagram)
         if flow.mode != HANDLED or flow._on_data or self._debug:
             place = peer, local, buffer, start, inner
             return self.packet(flow, to_server, buffer, inner, end, None, place)

@@ -14,6 +14,7 @@ from appliance_sdk.engine.holding import Holding, Tasks
 from appliance_sdk.engine.host import Host
 from appliance_sdk.engine.judge import Judge
 from appliance_sdk.engine.lifecycle import Lifecycle
+from appliance_sdk.engine.recording import Recording
 from appliance_sdk.engine.settings import EngineSettings
 from appliance_sdk.engine.shared import SharedState
 from appliance_sdk.engine.state import restore_flow, save_flow
@@ -101,6 +102,7 @@ class Engine:
         self.streams = Streams(settings, self.guard, self.detach)
         self.host = Host(self, emit, log)
         self.lifecycle = Lifecycle(self, first_flow_id)
+        self.recording = Recording(self, settings.record)
         self.holding = Holding(self, settings.hold)
         self.judge = Judge(self, debug=debug)
         self._usual = self.judge.asking.usual

@@ -91,6 +91,16 @@ class Host:
         """A plugin decides a flow by `flow.set`."""
         self._engine.lifecycle.decide_unprompted(flow, verdict, self._engine.guard.calling)
 
+    def record(self, flow: Flow, packets: int) -> None:
+        """A plugin wants a flow's last packets kept."""
+        self._engine.recording.start(flow, packets)
+
+    def save(self, flow: Flow, reason: str, and_next: int) -> None:
+        """A plugin wants them reported."""
+        caller = self._engine.guard.calling
+        name = caller.name if caller else ""
+        self._engine.recording.save(flow, name, str(reason), and_next)
+
     def wake(self, handler: FlowHandler[Any], after_s: float) -> float:
         """Set a handler's timer; not of a flow that has ended or is decided, which has none."""
         if handler.flow.end_reason or handler.flow.verdict.terminal:

@@ -164,6 +164,7 @@ class Judge:
     ) -> int:
         peer, local, buffer, datagram, inner = place
         self._count(flow, to_server, headers.end - start)
+        self._record(flow, to_server, headers, place)
         if cookie != flow.cookie or peer != flow.encapsulation[0]:
             self._engine.encapsulate(flow, buffer, datagram, inner - datagram, cookie, peer, local)
         return self.asking.packet(flow, to_server, buffer, start, end, headers, place)
@@ -208,6 +209,7 @@ class Judge:
         if flow.end_reason:
             return engine.drop("fragment_verdict")
         self._count(flow, to_server, headers.end - inner)
+        self._record(flow, to_server, headers, place)
         if flow.mode == HELD:
             entry.drop = True
             return engine.drop("hold_fragment")
@@ -249,6 +251,12 @@ class Judge:
             self._engine.lifecycle.decide(flow, verdict, seat)
         name = seat.name if seat else ""
         return self.asking.dropped(flow, verdict, name, buffer, start, headers, to_server)
+
+    def _record(self, flow: Flow, to_server: bool, headers: Headers, place: Place) -> None:
+        if flow._record is not None:
+            peer, local, buffer, datagram, _inner = place
+            data = bytes(buffer[datagram : headers.end])
+            self._engine.recording.add(flow, to_server, peer, local, data)
 
     def _count(self, flow: Flow, to_server: bool, length: int) -> None:
         engine = self._engine

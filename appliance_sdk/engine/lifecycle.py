@@ -172,8 +172,8 @@ class Lifecycle:
         """Let go what nobody wants any more."""
         if not flow._on_data:
             self._engine.streams.close(flow)
-        if not flow._on_packet and not flow._on_data and flow.mode == HANDLED:
-            flow.mode = BYPASSED
+        if flow.mode == HANDLED:
+            self.resume(flow)
 
     def tcp_changed(self, flow: Flow) -> None:
         """The TCP state moved: another idle time, or the beginning of the end."""
@@ -212,6 +212,8 @@ class Lifecycle:
             if seat.flow_closed is not None and not self._taken_out(seat):
                 self._call(seat, "flow_closed", seat.flow_closed, flow, handlers.get(seat))
         self._engine.streams.close(flow)
+        if flow._record is not None:
+            self._engine.recording.close(flow)
         flow._on_packet = flow._on_data = ()
         self._engine.host.report(_ended(flow, self._engine.now), flow, "")
 
@@ -245,8 +247,14 @@ class Lifecycle:
         return verdict
 
     def resume(self, flow: Flow) -> None:
-        """A flow goes on that has waited."""
-        flow.mode = HANDLED if flow._on_packet or flow._on_data else BYPASSED
+        """A flow goes on: who wants to see its packets?"""
+        wanted = flow._on_packet or flow._on_data or flow._record is not None
+        flow.mode = HANDLED if wanted else BYPASSED
+
+    def recorded(self, flow: Flow) -> None:
+        """A flow's packets are to be on record, or no more."""
+        if flow.mode in (BYPASSED, HANDLED):
+            self.resume(flow)
 
     def recheck(self, seat: Seat) -> None:
         """Have a plugin judge every live flow of its zone again, beginning at the next advance."""

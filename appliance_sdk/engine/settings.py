@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from appliance_sdk.engine.holding import HoldLimits
+from appliance_sdk.engine.recording import RecordLimits
 from appliance_sdk.engine.shared import SharedLimits
 from appliance_sdk.flow.reassembly import StreamLimits
 from appliance_sdk.plugin.verdict import Policy
@@ -43,6 +44,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """RSTs and ICMP errors made here a second: a flood must not be amplified."""
     hold: HoldLimits = HoldLimits()
     """Flows that wait for a verdict."""
+    record: RecordLimits = RecordLimits()
+    """Packets that are kept for `flow.save()`."""
     shared: SharedLimits = SharedLimits()
     """What plugins share over the workers."""
     error_budget: int = 100

@@ -111,6 +111,27 @@ class Anomaly(Event):
     count: int = 1
 
 
+class RecordedPacket(msgspec.Struct, array_like=True, frozen=True):
+    """One packet of a flow that was saved, as it came."""
+
+    age_s: float
+    """How long before the event."""
+    to_server: bool
+    peer: bytes
+    """UDP source port and IPv4 address of the load balancer's node: six bytes."""
+    local: bytes
+    """IPv4 address that it went to."""
+    datagram: bytes
+    """UDP payload: GENEVE header and inner packet."""
+
+
+class Recorded(Event):
+    """What `flow.save()` saved, oldest first. In EVE records only how much it is."""
+
+    reason: str
+    packets: tuple[RecordedPacket, ...] = ()
+
+
 class Statistics(Event):
     """Counters since start, now and then."""
 

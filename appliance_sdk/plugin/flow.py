@@ -34,6 +34,8 @@ class FlowOwner(Protocol):
     def alert(self, flow: Flow, message: str, rule: str, severity: int, fields: Any) -> None: ...
     def decide(self, flow: Flow, verdict: Verdict) -> None: ...
     def wake(self, handler: FlowHandler[Any], after_s: float) -> float: ...
+    def record(self, flow: Flow, packets: int) -> None: ...
+    def save(self, flow: Flow, reason: str, and_next: int) -> None: ...
 
 
 class Stats:
@@ -61,6 +63,7 @@ class Flow(Tracked):
         "_held",
         "_on_data",
         "_on_packet",
+        "_record",
         "_sound",
         "_streams",
         "_zone",
@@ -129,6 +132,7 @@ class Flow(Tracked):
         self._zone = zone
         self._asked = 0
         self._held: Any = None
+        self._record: Any = None
         self._handlers: dict[Seat, FlowHandler[Any]] | None = None
         self._on_packet: tuple[tuple[Seat, Any], ...] = ()
         self._on_data: tuple[tuple[Seat, Any], ...] = ()
@@ -206,6 +210,21 @@ class Flow(Tracked):
         (at most `longest_s`), or there is no room to wait.
         """
         return Hold(answer, timeout_s, otherwise)
+
+    def record(self, packets: int) -> None:
+        """Keep the last `packets` of this flow, as they come, for `save`; 0: no longer.
+
+        They are copies, and the flow is never bypassed meanwhile: for flows that need it. Bounded
+        by `[engine.record]`.
+        """
+        self.owner.record(self, packets)
+
+    def save(self, reason: str, *, and_next: int = 0) -> None:
+        """Have what is on record written to a file, and the next `and_next` packets with it.
+
+        They become an event, `Recorded`; `[events] captures` is the folder for the files.
+        """
+        self.owner.save(self, reason, and_next)
 
     def info(self) -> FlowInfo:
         """The flow as events name it."""

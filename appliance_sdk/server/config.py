@@ -66,6 +66,10 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where they are appended; empty: nowhere."""
     types: tuple[str, ...] = ()
     """Only these `event_type`s; empty: all."""
+    captures: str = ""
+    """The folder for what plugins save of flows, a pcapng file each; empty: nowhere."""
+    captures_bytes: int = 1024 * 1024 * 1024
+    """Of such files; beyond it the oldest go."""
     queue: int = 8192
     """Events that may wait for a slow disk; beyond it they are counted and lost."""
     stats_interval_s: float = 60

@@ -22,6 +22,7 @@ from appliance_sdk.plugin.events import (
     Event,
     FlowEnded,
     FlowInfo,
+    Recorded,
     Statistics,
 )
 from appliance_sdk.plugin.sink import Sink
@@ -145,6 +146,12 @@ def _stats(event: Statistics) -> dict[str, Any]:
     return {"stats": event.counters}
 
 
+def _recorded(event: Recorded) -> dict[str, Any]:
+    size = sum(len(packet.datagram) for packet in event.packets)
+    saved = {"reason": event.reason, "packets": len(event.packets), "bytes": size}
+    return {"recorded": saved}
+
+
 def _custom(event: Event) -> dict[str, Any]:
     plain = msgspec.to_builtins(event)
     fields = {name: value for name, value in plain.items() if name not in _BASE_FIELDS}
@@ -157,6 +164,7 @@ _WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     FlowEnded: _flow,
     Anomaly: _anomaly,
     Statistics: _stats,
+    Recorded: _recorded,
 }
 
 

@@ -17,6 +17,7 @@ from appliance_sdk.errors import ApplianceError, PluginError
 from appliance_sdk.plugin.events import Event, Statistics
 from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.plugin.sink import Sink
+from appliance_sdk.server.captures import CaptureFiles
 from appliance_sdk.server.channel import Channel
 from appliance_sdk.server.children import CANNOT_START
 from appliance_sdk.server.config import ApplianceConfig
@@ -57,6 +58,8 @@ class Supervisor:
         self._stats_at = time.monotonic()
         events = config.events
         sinks: list[Sink] = [EveFile(events.file, events.types)] if events.file else []
+        if events.captures:
+            sinks.append(CaptureFiles(events.captures, events.captures_bytes))
         sinks += [_make(entry) for entry in enabled_sinks]
         self._sinks = [SinkThread(sink, events.queue, log_event) for sink in sinks]
         self._health: HttpHealth | TcpHealth | None = None

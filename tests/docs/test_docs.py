@@ -13,6 +13,7 @@ import pytest
 
 from appliance_sdk.engine import EngineSettings
 from appliance_sdk.engine.holding import HoldLimits
+from appliance_sdk.engine.recording import RecordLimits
 from appliance_sdk.engine.shared import SharedLimits
 from appliance_sdk.flow.reassembly import StreamLimits
 from appliance_sdk.harness import MISTAKES, ROUTE_REASONS
@@ -61,10 +62,20 @@ def test_every_event_that_is_logged_is_in_the_list() -> None:
 def test_every_setting_is_on_the_operations_page() -> None:
     page = (DOCS / "operations.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`(?:\[\w+\] )?(\w+)`", page))
-    tables = [Listen, Health, Log, Events, Drain, StreamLimits, SharedLimits, HoldLimits]
+    tables = [
+        Listen,
+        Health,
+        Log,
+        Events,
+        Drain,
+        StreamLimits,
+        SharedLimits,
+        HoldLimits,
+        RecordLimits,
+    ]
     structs = [ApplianceConfig, EngineSettings, *tables]
     names = {name for struct in structs for name in struct.__struct_fields__}
-    others = "listen health log events drain engine stream shared hold zones plugins path"
+    others = "listen health log events drain engine stream shared hold record zones plugins path"
     assert names - documented <= set(others.split())
 
 

@@ -78,6 +78,8 @@ class Blocker(Appliance):
             raise ValueError("7002")
         if flow.server_port in self.ports:
             return Verdict.BLOCK.because("listed", rule=str(flow.server_port))
+        if flow.server_port == 7010:
+            flow.save("from the beginning", and_next=2)
         if flow.server_port == 7007:
             answer = self.slowly(flow.client_port)
             return flow.hold(answer, timeout_s=0.5, otherwise=Verdict.BLOCK)
@@ -132,7 +134,8 @@ class Running:
         config = folder / "blocker.toml"
         config.write_text(
             f'origins = ["127.0.0.0/8"]\n{top}\n[listen]\naddresses = ["{self.address}"]\n'
-            f'raw = false\n[events]\nfile = "{self.eve}"\n[plugins.blocker]\n'
+            f'raw = false\n[events]\nfile = "{self.eve}"\ncaptures = "{folder}/saved"\n'
+            "[plugins.blocker]\n"
             f'rules = "{self.rules}"\n[health]\naddress = "{self.address}"\n'
             f"port = {self.health_port}\n{settings}"
         )
