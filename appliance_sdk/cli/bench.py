@@ -2,138 +2,135 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
 from appliance_sdk.cli.text import table
-from appliance_sdk.errors import HarnessError
-from appliance_sdk.version import __version__
+from appliance_sdk.errors import ConfigError, HarnessError
+from appliance_sdk.plugin.config import near_miss
 
-_HOURS_GOAL_S = 60 / 24
-"""Processor seconds that an hour of the load balancer's clock may take."""
-
-
-class Result(NamedTuple):
-    """What one goal came to: `goal` in `unit`, one figure for each run."""
-
-    name: str
-    unit: str
-    goal: float
-    at_least: bool
-    """The goal is the least that will do; False: the most."""
-    runs: Sequence[float]
-
-    @property
-    def measured(self) -> float:
-        """The median of the runs."""
-        return statistics.median(self.runs)
-
-    @property
-    def ok(self) -> bool:
-        """The median reaches the goal."""
-        return self.measured >= self.goal if self.at_least else self.measured <= self.goal
+if TYPE_CHECKING:
+    from appliance_sdk.bench.report import Report
 
 
-@click.group()
-def bench() -> None:
-    """Measure this machine against the SDK's goals; exit 1 if one is not reached.
-
-    Times are processor seconds of one core, so that a busy machine disturbs them little.
-    """
-
-
-@bench.command()
-@click.option("--packets", default=100_000, help="Round trips of the first measurement.")
-@click.option("--hours", default=24.0, help="Of the load balancer's clock, in the second.")
-@click.option("--repeats", default=3, help="Runs of each; the median counts.")
+@click.command()
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--list", "listed", is_flag=True, help="Show the scenarios and measure nothing.")
+@click.option("--quick", is_flag=True, help="Rough figures within three minutes.")
 @click.option(
     "--json",
-    "path",
+    "json_path",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the figures to a file as well; - for standard output.",
 )
-def harness(packets: int, hours: float, repeats: int, path: Path | None) -> None:
-    """The local load balancer alone: packets in memory, every check on, no trace.
+@click.option(
+    "--svg",
+    "svg_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the rates into a file.",
+)
+@click.option(
+    "--page",
+    "page_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the page docs/performance.md.",
+)
+@click.option(
+    "--generator",
+    type=click.Choice(["c", "python"]),
+    help="Which one sends and checks. Default: C if there is a compiler.",
+)
+def bench(
+    scenarios: Sequence[str],
+    listed: bool,
+    quick: bool,
+    json_path: Path | None,
+    svg_path: Path | None,
+    page_path: Path | None,
+    generator: str | None,
+) -> None:
+    """Measure this machine against the SDK's goals; exit 1 if one is not reached.
 
-    A round trip is a packet from an endpoint to a target and back. A day is 24 hours of TCP
-    connections, 5 new ones a second, 6 packets each.
+    Without SCENARIO all are run. Those of the data path need root: they send GENEVE to appliances
+    in network namespaces, which are made for it and gone afterwards, and check every reply. A loop
+    that does nothing but answer is measured beside them; what counts is the ratio to it.
+
+    \b
+      sudo .venv/bin/appliance bench --quick
+      appliance bench engine growth harness      # these need no privileges
     """
-    from appliance_sdk.harness.workload import Connections, RoundTrips
+    from appliance_sdk.bench.chart import draw_chart
+    from appliance_sdk.bench.lab import FULL, QUICK, Lab
+    from appliance_sdk.bench.page import write_page
+    from appliance_sdk.bench.report import run_scenarios
+    from appliance_sdk.bench.scenarios import SCENARIOS
 
-    if packets < 1 or hours <= 0 or repeats < 1:
-        raise click.UsageError("--packets, --hours and --repeats must be more than nothing")
-    trips = RoundTrips(packets)
-    seconds = _timed(trips.run, repeats)
-    rates = [packets / took for took in seconds]
-    connections = Connections(hours)
-    seconds = _timed(connections.run, repeats)
-    day = f"{hours:g} hours, 5 flows/s"
-    report(
-        "harness",
-        [
-            Result("round trips", "1/s", 60_000, True, rates),
-            Result(day, "s", _HOURS_GOAL_S * hours, False, seconds),
-        ],
-        path,
-    )
-
-
-def report(scenario: str, results: Sequence[Result], path: Path | None) -> None:
-    """Show the figures, write them where they are wanted, exit 1 if a goal is not reached."""
-    data = {
-        "scenario": scenario,
-        "version": __version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "targets": [
-            {
-                "name": result.name,
-                "unit": result.unit,
-                "goal": result.goal,
-                "at_least": result.at_least,
-                "measured": result.measured,
-                "runs": list(result.runs),
-                "ok": result.ok,
-            }
-            for result in results
-        ],
-    }
-    text = json.dumps(data, indent=2)
-    if path is not None and str(path) != "-":
-        try:
-            path.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise HarnessError(f"{path}: {error.strerror}") from None
-    if path is not None and str(path) == "-":
-        click.echo(text)
-    else:
-        rows: list[tuple[str, ...]] = [("goal", "unit", "needed", "median", "least", "most", "")]
-        rows += [_row(result) for result in results]
-        for line in table(rows, right=(2, 3, 4, 5)):
+    if listed:
+        rows = [(one.name, "root" if one.needs_root else "", one.measures) for one in SCENARIOS]
+        for line in table([("scenario", "needs", "measures"), *rows]):
             click.echo(line)
-    if not all(result.ok for result in results):
+        return
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    for name in scenarios:
+        if name not in known:
+            raise ConfigError(f"no scenario {name!r}", hint=near_miss(name, list(known)))
+    chosen = [known[name] for name in dict.fromkeys(scenarios or known)]
+    with Lab(
+        QUICK if quick else FULL,
+        compiled=None if generator is None else generator == "c",
+        say=_say,
+    ) as lab:
+        report = run_scenarios(lab, chosen)
+    _say("")
+    if str(json_path) != "-":
+        _show(report)
+    for path, text in (
+        (json_path, report.as_json()),
+        (svg_path, draw_chart(report.results)),
+        (page_path, write_page(report, svg_path.name if svg_path is not None else "")),
+    ):
+        if path is not None:
+            _write(path, text)
+    if not report.ok:
         sys.exit(1)
 
 
-def _row(result: Result) -> tuple[str, ...]:
-    figures = [result.goal, result.measured, min(result.runs), max(result.runs)]
-    shown = [f"{figure:,.0f}" if figure >= 1000 else f"{figure:,.3g}" for figure in figures]
-    return (result.name, result.unit, *shown, "ok" if result.ok else "too slow")
+def _show(report: Report) -> None:
+    """The conditions, a table for each scenario, and what became of the targets."""
+    from appliance_sdk.bench.cells import tables, target_rows
+
+    for name, value in report.conditions.items():
+        click.echo(f"{name}: {value}")
+    for result in report.results:
+        click.echo(f"\n{result.title}")
+        for rows in tables(result):
+            for line in table(rows, right=range(1, len(rows[0]) - bool(rows[0][-1] == ""))):
+                click.echo(line)
+            click.echo()
+        for note in result.notes:
+            click.echo(f"  {note}")
+    rows_ = target_rows(report.results)
+    if len(rows_) > 1:
+        click.echo()
+        for line in table(rows_, right=(1, 2, 3)):
+            click.echo(line)
 
 
-def _timed(run: Callable[[], object], repeats: int) -> list[float]:
-    """The processor seconds of each run."""
-    took = []
-    for _ in range(repeats):
-        began = time.process_time()
-        run()
-        took.append(time.process_time() - began)
-    return took
+def _say(text: str) -> None:
+    """What is going on, on one line of the terminal that is written again and again."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    if str(path) == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise HarnessError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,253 @@
+"""Where measurements are made: network, generator and contestants, and the order of the runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from appliance_sdk.bench.contestants import Appliance, Contestant, Hairpin, Program
+from appliance_sdk.bench.figures import Result, Row, Series, Target
+from appliance_sdk.bench.generator import Generator, Load, Sent
+from appliance_sdk.bench.machine import share_cores
+from appliance_sdk.bench.namespaces import Network
+from appliance_sdk.errors import HarnessError
+
+WINDOW = 512
+"""Packets under way at saturation: always a full batch, never a full buffer."""
+_EPOCHS = 4095
+
+
+class Pace(NamedTuple):
+    """How long everything takes."""
+
+    seconds: float
+    """One run of one contestant."""
+    repeats: int
+    """Runs of each contestant, in turn with the others."""
+    steps: int
+    """Halvings in the search for the highest rate without loss."""
+    flood_s: float
+    many_flows: int
+    packets: int
+    """Round trips of the local load balancer in one run."""
+    hours: float
+    """Of its clock, likewise."""
+
+
+QUICK = Pace(0.4, 3, 3, 3.0, 250_000, 40_000, 2.0)
+FULL = Pace(1.0, 7, 6, 10.0, 1_000_000, 100_000, 24.0)
+
+
+class Entry(NamedTuple):
+    """A contestant, and the load that it is measured with."""
+
+    name: str
+    contestant: Contestant
+    load: Load
+
+
+class Tally:
+    """Every reply of the whole benchmark."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.whole = 0
+        self.wrong = 0
+        self.unread = 0
+        self.first_wrong = ""
+
+    def add(self, name: str, sent: Sent) -> None:
+        """Count what one run brought."""
+        self.answered += sent.opened + sent.answered
+        self.whole += sent.whole
+        self.unread += sent.unread
+        wrong = sent.wrong + sent.repeated
+        if wrong and not self.wrong:
+            first = str(sent.first_wrong) if sent.first_wrong else "a reply came twice"
+            self.first_wrong = f"{name}: {first}"
+        self.wrong += wrong
+
+    def result(self) -> Result:
+        """What the checker says in the end."""
+        checked = self.answered + self.wrong
+        rows = [
+            Row("replies checked", {"count": Series("", (float(checked),))}),
+            Row("compared byte for byte", {"count": Series("", (float(self.whole),))}),
+            Row("wrong", {"count": Series("", (float(self.wrong),))}, self.first_wrong),
+        ]
+        notes = []
+        if self.unread:
+            notes.append(f"{self.unread:,} replies came faster than the generator could take them")
+        target = Target("wrong replies", "", 0, False, self.wrong)
+        return Result("checker", "What came back", rows, [target], notes)
+
+
+class Lab:
+    """Makes what a scenario asks for, and removes it again."""
+
+    def __init__(
+        self,
+        pace: Pace,
+        *,
+        compiled: bool | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`compiled`: the generator, see `Generator`; `say` is told what is going on."""
+        self.pace = pace
+        self.say = say
+        self.tally = Tally()
+        self.cores = share_cores()
+        self.missing: dict[str, str] = {}
+        """Contestants that cannot be had here, with the reason."""
+        self._compiled = compiled
+        self._exit = contextlib.ExitStack()
+        self._network: Network | None = None
+        self._generator: Generator | None = None
+        self._numbers = 0
+        self._epoch = 0
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    @property
+    def network(self) -> Network:
+        """The two namespaces, made when they are first asked for. Raises HarnessError."""
+        if self._network is None:
+            usable = os.sched_getaffinity(0)
+            network = Network(self.cores.gwlb, self.cores.appliances)
+            self._network = self._exit.enter_context(network)
+            if not self.cores.shared:  # we ask for health, which must cost the appliances nothing
+                self._exit.callback(os.sched_setaffinity, 0, usable)
+                os.sched_setaffinity(0, self.cores.gwlb)
+        return self._network
+
+    @property
+    def generator(self) -> Generator:
+        """Sends and checks. Raises HarnessError if it cannot be built as demanded."""
+        if self._generator is None:
+            self._generator = Generator(self.folder, self.cores.gwlb, compiled=self._compiled)
+        return self._generator
+
+    def naive(self) -> Program:
+        """The naive loop."""
+        return self.program("naive loop", "-m", "appliance_sdk.bench.naive")
+
+    def program(self, name: str, *arguments: str) -> Program:
+        """A Python program that takes its address as its last argument."""
+        address = self._new_address()
+        command = [sys.executable, *arguments, address]
+        log = self.folder / f"{address}.log"
+        return Program(name, self.network, address, self.cores.of(1), command, log)
+
+    def hairpin(self) -> Hairpin | None:
+        """The bare XDP hairpin; None where BPF cannot be had, and `missing` says why."""
+        try:
+            return Hairpin(self.network, self._new_address())
+        except HarnessError as error:
+            self.missing["bare XDP hairpin"] = str(error)
+            return None
+
+    def appliance(
+        self,
+        name: str,
+        *enable: str,
+        workers: int = 1,
+        raw: bool = True,
+        engine: Mapping[str, float] | None = None,
+    ) -> Appliance:
+        """An appliance with plugins of `bench.plugins`."""
+        cores = self.cores.of(workers)
+        return Appliance(
+            name,
+            self.network,
+            self._new_address(),
+            cores,
+            self.folder,
+            enable=enable,
+            workers=workers,
+            raw=raw,
+            engine=engine,
+        )
+
+    @contextlib.contextmanager
+    def started(self, *contestants: Contestant) -> Iterator[None]:
+        """All of them run; ended and waited for whatever happens."""
+        try:
+            for contestant in contestants:
+                contestant.start()
+            for contestant in contestants:
+                contestant.ready()
+            yield
+        finally:
+            for contestant in contestants:
+                contestant.stop()
+
+    def send(self, entry: Entry, **changes: float) -> Sent:
+        """One run: the entry's load with these changes."""
+        load = entry.load._replace(**changes)  # type: ignore[arg-type]
+        if load.tcp or not load.flows:  # connections begin anew, flows are to be new ones
+            self._epoch = self._epoch % _EPOCHS + 1
+            load = load._replace(epoch=self._epoch)
+        contestant = entry.contestant
+        with contestant.turn():
+            sent = self.generator.send(
+                self.network,
+                contestant.address,
+                load,
+                pids=contestant.pids(),
+                cores=self.cores.of(contestant.workers),
+                polite=self.cores.shared,
+            )
+        self.tally.add(entry.name, sent)
+        return sent
+
+    def saturate(self, entries: Sequence[Entry]) -> dict[str, list[Sent]]:
+        """As many packets as each can take: A B C, A B C, ... so that noise hits all alike."""
+        runs: dict[str, list[Sent]] = defaultdict(list)
+        for number in range(self.pace.repeats):
+            for entry in entries:
+                self.say(f"{entry.name}: saturation, run {number + 1} of {self.pace.repeats}")
+                sent = self.send(entry, window=WINDOW, seconds=self.pace.seconds)
+                runs[entry.name].append(sent)
+        return runs
+
+    def search(self, entries: Sequence[Entry], peaks: dict[str, float]) -> dict[str, float]:
+        """The highest rate of each at which every packet came back, by halving; 0 if there is none.
+
+        Beginning at `peaks`, what each can take at most.
+        """
+        found = dict.fromkeys(peaks, 0.0)
+        least = dict.fromkeys(peaks, 0.0)
+        most = {name: peak * 1.1 for name, peak in peaks.items()}
+        for step in range(self.pace.steps):
+            for entry in entries:
+                name = entry.name
+                rate = (
+                    (least[name] + 2 * most[name]) / 3
+                    if step == 0
+                    else (least[name] + most[name]) / 2
+                )
+                self.say(f"{name}: {rate:,.0f} packets/s, is one lost?")
+                sent = self.send(entry, rate=rate, burst=16, seconds=self.pace.seconds)
+                if sent.lost or sent.wrong:
+                    most[name] = rate
+                else:
+                    least[name] = rate
+                    found[name] = sent.sent / sent.seconds
+        return found
+
+    def _new_address(self) -> str:
+        self._numbers += 1
+        address = f"10.200.1.{self._numbers}"
+        self.network.add_address(address)
+        return address

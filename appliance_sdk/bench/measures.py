@@ -1,0 +1,86 @@
+"""From runs to the lines of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance_sdk.bench.figures import Row, Series
+from appliance_sdk.bench.generator import Sent
+from appliance_sdk.bench.lab import Entry, Lab
+
+RATE, RATIO, LOSSLESS = "packets/s", "x naive", "without loss"
+PROCESS, CORE = "CPU us", "core us"
+P50, P99, P999 = "p50 us", "p99 us", "p99.9 us"
+
+COLUMNS = {
+    RATE: "right replies a second with 512 packets under way, all that the contestant can take",
+    RATIO: "of that to the naive loop's, measured in turn with it",
+    LOSSLESS: "the highest rate at which every packet came back",
+    PROCESS: "processor time of the contestant's processes per reply, at saturation",
+    CORE: "time that its core was not idle per reply, at half load: the kernel's part included",
+    P50: "time from sending to the reply at half load: the median",
+    P99: "99 of 100",
+    P999: "999 of 1,000",
+}
+"""What the columns of the tables are."""
+
+
+def rates(runs: Sequence[Sent]) -> Series:
+    """Right replies a second."""
+    return Series("1/s", tuple(run.rate for run in runs))
+
+
+def process_us(runs: Sequence[Sent]) -> Series:
+    """Processor time of its processes per reply."""
+    return Series("us", tuple(run.process_us for run in runs))
+
+
+def saturation_row(name: str, runs: Sequence[Sent], naive: Series | None = None) -> Row:
+    """A line with what a contestant took at most."""
+    values = {RATE: rates(runs)}
+    if naive is not None:
+        values[RATIO] = values[RATE].over(naive)
+    if any(run.process_s for run in runs):
+        values[PROCESS] = process_us(runs)
+    return Row(name, values, _remark(runs))
+
+
+def at_half_load(lab: Lab, entries: Sequence[Entry], rows: list[Row]) -> list[Row]:
+    """Add to each row what its entry takes, and how long, at half of its own saturation."""
+    found: dict[str, list[Sent]] = {entry.name: [] for entry in entries}
+    peaks = {row.name: row.values[RATE].median for row in rows}
+    for number in range(lab.pace.repeats):
+        for entry in entries:
+            lab.say(f"{entry.name}: half load, run {number + 1} of {lab.pace.repeats}")
+            rate = peaks[entry.name] / 2
+            found[entry.name].append(lab.send(entry, rate=rate, seconds=lab.pace.seconds))
+    return [row._replace(values={**row.values, **_half_load(found[row.name])}) for row in rows]
+
+
+def without_loss(lab: Lab, entries: Sequence[Entry], rows: list[Row]) -> list[Row]:
+    """Add to each row the highest rate at which its entry lost nothing."""
+    peaks = {row.name: row.values[RATE].median for row in rows}
+    found = lab.search(entries, peaks)
+    return [
+        row._replace(values={**row.values, LOSSLESS: Series("1/s", (found[row.name],))})
+        for row in rows
+    ]
+
+
+def _half_load(runs: Sequence[Sent]) -> dict[str, Series]:
+    return {
+        CORE: Series("us", tuple(run.busy_us for run in runs)),
+        P50: Series("us", tuple(run.latency_us.p50 for run in runs)),
+        P99: Series("us", tuple(run.latency_us.p99 for run in runs)),
+        P999: Series("us", tuple(run.latency_us.p999 for run in runs)),
+    }
+
+
+def _remark(runs: Sequence[Sent]) -> str:
+    remarks = []
+    if sum(run.held == 0 for run in runs) * 2 > len(runs):
+        remarks.append("as fast as the generator")
+    lost = sum(run.lost for run in runs)
+    if lost:
+        remarks.append(f"{lost:,} lost")
+    return ", ".join(remarks)

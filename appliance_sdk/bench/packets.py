@@ -1,0 +1,90 @@
+"""Scenarios about single packets: who is asked about them, how long they are, what they carry."""
+
+from __future__ import annotations
+
+from appliance_sdk.bench.figures import Result, Row, ratio_target
+from appliance_sdk.bench.generator import Load
+from appliance_sdk.bench.lab import Entry, Lab
+from appliance_sdk.bench.measures import (
+    RATE,
+    at_half_load,
+    rates,
+    saturation_row,
+    without_loss,
+)
+
+SIZES = (64, 512, 1400, 8500)
+_TCP = Load(tcp=True, open_rounds=3)
+_IPV6 = Load(ipv6=True)
+
+NAIVE = "naive loop"
+BYPASSED, ONE, THREE = "bypassed", "one handler", "three plugins' handlers"
+UNPRIVILEGED, STREAM = "one handler, unprivileged", "stream handler (TCP)"
+_GOALS = (
+    ("bypassed flows", BYPASSED, 2.5),
+    ("one handler called for each packet", ONE, 2.2),
+    ("three plugins' handlers", THREE, 1.9),
+    ("unprivileged reply sockets, one handler", UNPRIVILEGED, 1.5),
+)
+
+
+def handlers(lab: Lab) -> Result:
+    """What asking costs: no handler, one, three plugins', one that reads the TCP stream."""
+    entries = [
+        Entry(NAIVE, lab.naive(), Load()),
+        Entry(BYPASSED, lab.appliance(BYPASSED), Load()),
+        Entry(ONE, lab.appliance(ONE, "One"), Load()),
+        Entry(THREE, lab.appliance(THREE, "One", "Two", "Three"), Load()),
+        Entry(UNPRIVILEGED, lab.appliance(UNPRIVILEGED, "One", raw=False), Load()),
+        Entry(STREAM, lab.appliance(STREAM, "Stream"), _TCP),
+    ]
+    hairpin = lab.hairpin()
+    if hairpin is not None:
+        entries.append(Entry(hairpin.name, hairpin, Load()))
+    with lab.started(*(entry.contestant for entry in entries)):
+        runs = lab.saturate(entries)
+        naive = rates(runs[NAIVE])
+        rows = [saturation_row(entry.name, runs[entry.name], naive) for entry in entries]
+        rows = without_loss(lab, entries, rows)
+        rows = at_half_load(lab, entries, rows)
+    speed = {row.name: row.values[RATE] for row in rows}
+    targets = [
+        ratio_target(f"{name}, against the naive loop", speed[who], naive, goal)
+        for name, who, goal in _GOALS
+    ]
+    notes = [f"{name}: left out: {why}" for name, why in lab.missing.items()]
+    return Result("handlers", "512-byte packets of 1,000 flows, one core", rows, targets, notes)
+
+
+def sizes(lab: Lab) -> Result:
+    """Inner packets of 64, 512, 1,400 and 8,500 bytes, one handler."""
+    naive, appliance = lab.naive(), lab.appliance(ONE, "One")
+    entries = [
+        Entry(f"{size:,} bytes, {who.name}", who, Load(size=size))
+        for size in SIZES
+        for who in (naive, appliance)
+    ]
+    with lab.started(naive, appliance):
+        runs = lab.saturate(entries)
+    rows: list[Row] = []
+    for size in SIZES:
+        mine, theirs = f"{size:,} bytes, {ONE}", f"{size:,} bytes, {NAIVE}"
+        rows.append(saturation_row(theirs, runs[theirs]))
+        rows.append(saturation_row(mine, runs[mine], rates(runs[theirs])))
+    return Result("sizes", "Packets of four sizes, 1,000 flows, one core", rows)
+
+
+def protocols(lab: Lab) -> Result:
+    """Bypassed flows of UDP, TCP and IPv6, beside the naive loop."""
+    naive, appliance = lab.naive(), lab.appliance(BYPASSED)
+    entries = [
+        Entry(NAIVE, naive, Load()),
+        Entry("UDP", appliance, Load()),
+        Entry("TCP", appliance, _TCP),
+        Entry("UDP in IPv6", appliance, _IPV6),
+    ]
+    with lab.started(naive, appliance):
+        runs = lab.saturate(entries)
+    yardstick = rates(runs[NAIVE])
+    rows = [saturation_row(entry.name, runs[entry.name], yardstick) for entry in entries]
+    return Result("protocols", "Bypassed, 512 bytes, 1,000 flows, one core", rows)

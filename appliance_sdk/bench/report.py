@@ -1,0 +1,67 @@
+"""A whole run of the benchmark: what was measured, where, and with what."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from appliance_sdk.bench.figures import Result, as_plain
+from appliance_sdk.bench.lab import QUICK, Lab
+from appliance_sdk.bench.machine import describe_machine
+from appliance_sdk.bench.scenarios import Scenario
+
+
+class Report(NamedTuple):
+    """Everything that is shown, written and drawn."""
+
+    results: Sequence[Result]
+    conditions: dict[str, str]
+    """The machine, the generator, how the cores were shared, when and how thoroughly."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every target is reached."""
+        return all(target.ok for result in self.results for target in result.targets)
+
+    def as_json(self) -> str:
+        """The text of a JSON file: conditions, targets, results."""
+        plain: dict[str, Any] = {"conditions": self.conditions, **as_plain(self.results)}
+        return json.dumps(plain, indent=2) + "\n"
+
+
+def run_scenarios(lab: Lab, scenarios: Sequence[Scenario]) -> Report:
+    """Run them in order. Raises HarnessError if one cannot be run."""
+    conditions = describe_machine()
+    conditions["date"] = time.strftime("%Y-%m-%d")
+    conditions["run"] = "quick" if lab.pace == QUICK else f"{lab.pace.repeats} repeats"
+    before = _load()
+    results = [scenario.run(lab) for scenario in scenarios]
+    if any(scenario.needs_root for scenario in scenarios):
+        conditions.update(_network_conditions(lab))
+        results.append(lab.tally.result())
+    conditions["load average"] = f"{before:.1f} at the beginning, of all that ran here"
+    return Report(results, conditions)
+
+
+def _network_conditions(lab: Lab) -> dict[str, str]:
+    generator = lab.generator
+    cores = lab.cores
+    placed = f"load balancer on {_list(cores.gwlb)}, appliances on {_list(cores.appliances)}"
+    if cores.shared:
+        placed = "one for everything: the generator takes from what it measures"
+    return {
+        "generator": generator.kind + (f" ({generator.why})" if generator.why else ""),
+        "placement": placed,
+        "receiving": "on each side's own cores (RPS)" if lab.network.steered else "not steered",
+    }
+
+
+def _list(cores: Sequence[int]) -> str:
+    return "core" + ("s " if len(cores) > 1 else " ") + ", ".join(map(str, cores))
+
+
+def _load() -> float:
+    with open("/proc/loadavg", encoding="ascii") as file:
+        return float(file.read().split()[0])

@@ -1,0 +1,188 @@
+"""The lab as root: what is sent is counted, every reply is checked, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_lab import TINY, WRONG, why_no_namespaces
+from wrong_appliance import FAULTS
+
+from appliance_sdk.bench.contestants import Contestant
+from appliance_sdk.bench.frames import Frames
+from appliance_sdk.bench.generator import COMPILED, PYTHON, Load
+from appliance_sdk.bench.lab import Entry, Lab
+from appliance_sdk.bench.namespaces import APPLIANCE_DEVICE, Network
+from appliance_sdk.bench.processors import family, process_time
+from appliance_sdk.errors import HarnessError
+
+
+@pytest.fixture(params=[COMPILED, PYTHON])
+def both(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab with either generator."""
+    reason = why_no_namespaces()
+    if reason:
+        pytest.skip(reason)
+    compiled = request.param == COMPILED
+    with Lab(TINY, compiled=compiled) as lab:
+        try:
+            assert lab.generator.kind == request.param
+        except HarnessError as error:
+            pytest.skip(str(error))
+        yield lab
+
+
+LOADS = [
+    Load(flows=20, packets=400, window=32, seconds=60, whole_every=10),
+    Load(flows=20, size=64, packets=400, rate=4000, burst=4, seconds=60, whole_every=10),
+    Load(flows=20, tcp=True, open_rounds=3, packets=400, window=32, seconds=60, whole_every=10),
+    Load(flows=20, ipv6=True, size=1400, packets=400, window=32, seconds=60, whole_every=10),
+    Load(flows=20, size=8500, one_way=True, packets=400, window=16, seconds=60, whole_every=10),
+    Load(flows=0, tcp=True, open_rounds=0, packets=400, window=32, seconds=60, whole_every=10),
+]
+
+
+def test_every_packet_comes_back_and_is_checked(both: Lab) -> None:
+    contestants: list[Contestant] = [
+        both.naive(),
+        both.appliance("one", "One"),
+        both.appliance("stream", "Stream"),
+        both.appliance("unprivileged", "One", raw=False),
+        both.appliance("workers", "One", workers=2),
+    ]
+    hairpin = both.hairpin()
+    if hairpin is not None:
+        contestants.append(hairpin)
+    with both.started(*contestants):
+        for contestant in contestants:
+            for load in LOADS:
+                sent = both.send(Entry(contestant.name, contestant, load))
+                where = f"{contestant.name}, {load}: {sent}"
+                assert sent.opened == load.open_rounds * load.flows, where
+                assert (sent.sent, sent.answered, sent.wrong, sent.other) == (400, 400, 0, 0), where
+                assert (sent.repeated, sent.reordered, sent.unread) == (0, 0, 0), where
+                assert sent.whole == (sent.opened + 400) // 10, where
+    assert both.tally.result().targets[0].ok
+    assert both.tally.answered == both.tally.whole * 10
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if name != "none"])
+def test_a_wrong_appliance_is_caught(lab: Lab, fault: str) -> None:
+    wrong = lab.program(fault, str(WRONG), fault)
+    load = Load(flows=20, open_rounds=0, packets=500, window=8, seconds=60, whole_every=5)
+    with lab.started(wrong):
+        sent = lab.send(Entry(fault, wrong, load))
+    if fault == "silent":
+        assert (sent.answered, sent.wrong, sent.lost) == (400, 0, 100)
+        return
+    assert sent.wrong + sent.repeated == 100, sent
+    checker = lab.tally.result()
+    assert not checker.targets[0].ok
+    assert checker.rows[-1].remark.startswith(f"{fault}: ")
+
+
+def test_the_same_without_a_fault_is_right(lab: Lab) -> None:
+    right = lab.program("right", str(WRONG), "none")
+    load = Load(flows=20, open_rounds=0, packets=500, window=8, seconds=60, whole_every=5)
+    with lab.started(right):
+        sent = lab.send(Entry("right", right, load))
+    assert (sent.answered, sent.wrong, sent.repeated) == (500, 0, 0)
+    assert lab.tally.result().targets[0].ok
+
+
+def test_the_frames_on_the_wire_are_those_that_the_checkers_know(both: Lab) -> None:
+    right = both.program("right", str(WRONG), "none")
+    load = Load(flows=3, size=100, open_rounds=0, packets=12, window=12, seconds=60)
+    with both.network.appliances.entered():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    with wire, both.started(right):
+        wire.bind((APPLIANCE_DEVICE, 0x0800))
+        wire.settimeout(20)
+        both.send(Entry("right", right, load))
+        frames = Frames(load, right.address)
+        for number in range(load.packets):
+            seen, address = wire.recvfrom(65536)
+            while address[2] == 4:  # PACKET_OUTGOING: a reply
+                seen, address = wire.recvfrom(65536)
+            mark = seen[frames.mark_at + 8 : frames.mark_at + 16]
+            assert seen == frames.frame(number, int.from_bytes(mark, "big"))
+
+
+def test_an_appliance_that_does_not_start_says_why(lab: Lab) -> None:
+    broken = lab.appliance("broken", "NoSuchPlugin")
+    with pytest.raises(HarnessError, match=r"broken ended: .*NoSuchPlugin"), lab.started(broken):
+        pass
+    assert list(broken.pids()) == []
+
+
+def test_processor_time_is_that_of_the_whole_family(lab: Lab) -> None:
+    appliance = lab.appliance("two", "One", workers=2)
+    with lab.started(appliance):
+        pids = appliance.pids()
+        assert len(pids) == 4  # launcher, supervisor, workers
+        before = sum(map(process_time, pids))
+        load = Load(flows=20, packets=3000, window=64, seconds=60)
+        sent = lab.send(Entry("two", appliance, load))
+        assert 0 < sent.process_s <= sum(map(process_time, pids)) - before
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids[:1])
+
+
+def test_loss_is_found(lab: Lab) -> None:
+    silent, right = (lab.program(name, str(WRONG), name) for name in ("silent", "none"))
+    entries = [Entry(one.name, one, Load(flows=20)) for one in (silent, right)]
+    with lab.started(silent, right):
+        found = lab.search(entries, {"silent": 500.0, "none": 500.0})
+    assert found["silent"] == 0
+    assert found["none"] > 0
+
+
+def test_a_generator_that_cannot_send_says_why(lab: Lab) -> None:
+    with pytest.raises(HarnessError, match="the generator failed: --size 20"):
+        lab.generator.send(lab.network, "10.200.1.1", Load(size=20))
+
+
+def test_namespaces_are_gone_with_the_lab() -> None:
+    reason = why_no_namespaces()
+    if reason:
+        pytest.skip(reason)
+    own = os.stat("/proc/self/ns/net").st_ino
+    with Network((0,), (0,)) as network:
+        descriptors = [network.gwlb.descriptor, network.appliances.descriptor]
+        inodes = {os.fstat(descriptor).st_ino for descriptor in descriptors}
+        assert len(inodes | {own}) == 3
+        with network.gwlb.entered():
+            assert os.stat("/proc/thread-self/ns/net").st_ino in inodes
+        assert os.stat("/proc/thread-self/ns/net").st_ino == own
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_of_a_run_that_is_ended(lab: Lab, signum: int) -> None:
+    command = [sys.executable, "-m", "appliance_sdk", "bench", "workers", "--quick"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while len(found := family(process.pid)) < 6 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(found) >= 6, "two appliances were to be started"
+    process.send_signal(signum)
+    assert process.wait(60) == (130 if signum == signal.SIGINT else -signum)
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, found))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
