@@ -22,6 +22,8 @@ class Panel(NamedTuple):
     """One result: its bars."""
 
     title: str
+    measured: str
+    """What a bar is long for."""
     bars: Sequence[tuple[Row, Series]]
 
 
@@ -34,18 +36,21 @@ def draw_chart(results: Sequence[Result]) -> str:
 
 
 def _panel(result: Result) -> Panel | None:
+    measured = next(iter(result.rows[0].values), "") if result.rows else ""
     bars = [
         (row, series)
         for row in result.rows
-        for series in list(row.values.values())[:1]
-        if series.unit == "1/s" and series.runs
+        if (series := row.values.get(measured)) is not None and series.unit == "1/s"
     ]
-    return Panel(result.title, bars) if bars and result.scenario != "harness" else None
+    if not bars or result.scenario == "harness":
+        return None
+    return Panel(result.title, measured, bars)
 
 
 def _svg(panels: Sequence[Panel]) -> Iterator[str]:
+    titles = max(len(panel.title) + len(panel.measured) + 3 for panel in panels) * _CHAR
     names = max(len(row.name) for panel in panels for row, _ in panel.bars) * _CHAR + 2 * _PAD
-    width = names + _PLOT + 15 * _CHAR + _PAD
+    width = max(names + _PLOT + 15 * _CHAR, titles, 75 * _CHAR) + _PAD
     heights = [_STEP * (len(panel.bars) + 1) + _AXIS + _PAD for panel in panels]
     height = sum(heights) + 2 * _PAD
     yield (
@@ -58,13 +63,14 @@ def _svg(panels: Sequence[Panel]) -> Iterator[str]:
     for panel, tall in zip(panels, heights, strict=True):
         yield from _draw(panel, names, y)
         y += tall
-    legend = "a second: median of the runs, line from the least to the most; x: to the naive loop"
+    legend = "bar: median of the runs; line: from the least to the most; x: to the naive loop"
     yield _text(_PAD, height - _PAD / 2, legend, _QUIET)
     yield "</svg>"
 
 
 def _draw(panel: Panel, left: float, top: float) -> Iterator[str]:
     yield _text(_PAD, top + 12, panel.title, _INK, bold=True)
+    yield _text(_PAD + (len(panel.title) + 2) * _CHAR, top + 12, panel.measured, _QUIET)
     most = max(series.most for _, series in panel.bars)
     step = _tick(most)
     scale = _PLOT / (step * (int(most / step) + 1))
@@ -87,7 +93,7 @@ def _draw(panel: Panel, left: float, top: float) -> Iterator[str]:
             line = f"M{least:.1f} {y + _BAR / 2:.1f} H{longest:.1f}"
             yield f'<path d="{line}" stroke="{_INK}" stroke-width="2"/>'
         ratio = row.values.get("x naive")
-        text = number(series.median) + (f"  {number(ratio.median)}x" if ratio else "")
+        text = number(series.median) + (f"  {ratio.median:.2f}x" if ratio else "")
         yield _text(left + series.most * scale + 8, y + 11, text, _INK)
 
 

@@ -13,6 +13,7 @@ from appliance_sdk.bench.lab import Entry, Lab
 from appliance_sdk.bench.measures import RATE, rates
 
 _ASK_S = 0.25
+_FEW = 32
 _ALIVE = ("ready", "degraded")
 
 
@@ -34,6 +35,8 @@ def overload(lab: Lab) -> Result:
         before, backlog = appliance.counters(), _backlog_drops()
         lab.say(f"a flood of {lab.pace.flood_s:g} s")
         flood, asked = _flood(lab, entry, appliance)
+        # The kernel tells of what it dropped with the next packet that it does not drop.
+        lab.send(entry, window=_FEW, seconds=60.0, packets=_FEW)
         after = appliance.counters()
         backlog = _backlog_drops() - backlog
         recovered = appliance.health()[0] == 200

@@ -69,8 +69,8 @@ def sizes(lab: Lab) -> Result:
     rows: list[Row] = []
     for size in SIZES:
         mine, theirs = f"{size:,} bytes, {ONE}", f"{size:,} bytes, {NAIVE}"
-        rows.append(saturation_row(theirs, runs[theirs]))
-        rows.append(saturation_row(mine, runs[mine], rates(runs[theirs])))
+        yardstick = rates(runs[theirs])
+        rows += [saturation_row(name, runs[name], yardstick) for name in (theirs, mine)]
     return Result("sizes", "Packets of four sizes, 1,000 flows, one core", rows)
 
 

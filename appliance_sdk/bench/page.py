@@ -73,7 +73,8 @@ def _columns(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _result(result: Result) -> Iterator[str]:
-    yield f"`appliance bench {result.scenario}`\n" if result.scenario != "checker" else ""
+    if result.scenario != "checker":
+        yield f"`appliance bench {result.scenario}`\n"
     names = columns(result)
     remarks = any(row.remark for row in result.rows)
     table = [["", *names, *([""] if remarks else [])]]

@@ -129,7 +129,7 @@ def test_the_chart_is_an_svg_with_a_bar_for_each_rate() -> None:
     naive, fast = [r for r in root.iter(f"{space}rect") if r.get("height") == "14"]
     assert float(fast.get("width", 0)) / float(naive.get("width", 1)) == pytest.approx(2.4, 0.01)
     texts = [text.text for text in root.iter(f"{space}text")]
-    assert {"A & B", "bypassed <all>", "120  2.5x"} <= set(texts)
+    assert {"A & B", "bypassed <all>", "120  2.50x", "packets/s"} <= set(texts)
     width = float(root.get("width", 0))
     for text in root.iter(f"{space}text"):
         long = len(text.text or "") * 7.3
