@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from appliance_sdk.bench.namespaces import (
+from appliance_sdk.bench.network import (
     APPLIANCE_MAC,
     NODE,
     NODE_DEVICE,
     NODE_MAC,
     Network,
+    start_inside,
 )
 from appliance_sdk.errors import HarnessError
 
@@ -239,9 +240,8 @@ class Generator:
             command += ["--cpu", str(core)]
         if polite:
             command.append("--polite")
-        return Sending(
-            network.gwlb.start(command, self._cores, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        )
+        out = err = subprocess.PIPE
+        return Sending(start_inside(network.gwlb, command, self._cores, out=out, err=err))
 
 
 def build_helper(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from appliance_sdk.bench.contestants import Appliance, Contestant, Hairpin, Prog
 from appliance_sdk.bench.figures import Result, Row, Series, Target
 from appliance_sdk.bench.generator import Generator, Load, Sent
 from appliance_sdk.bench.machine import share_cores
-from appliance_sdk.bench.namespaces import Network
+from appliance_sdk.bench.network import Network
 from appliance_sdk.errors import HarnessError
 
 WINDOW = 512

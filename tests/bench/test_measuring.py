@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from appliance_sdk.bench.contestants import Contestant
 from appliance_sdk.bench.frames import Frames
 from appliance_sdk.bench.generator import COMPILED, PYTHON, Load
 from appliance_sdk.bench.lab import Entry, Lab
-from appliance_sdk.bench.namespaces import APPLIANCE_DEVICE, Network
+from appliance_sdk.bench.network import APPLIANCE_DEVICE
 from appliance_sdk.bench.processors import family, process_time
 from appliance_sdk.errors import HarnessError
 
@@ -146,23 +145,6 @@ def test_loss_is_found(lab: Lab) -> None:
 def test_a_generator_that_cannot_send_says_why(lab: Lab) -> None:
     with pytest.raises(HarnessError, match="the generator failed: --size 20"):
         lab.generator.send(lab.network, "10.200.1.1", Load(size=20))
-
-
-def test_namespaces_are_gone_with_the_lab() -> None:
-    reason = why_no_namespaces()
-    if reason:
-        pytest.skip(reason)
-    own = os.stat("/proc/self/ns/net").st_ino
-    with Network((0,), (0,)) as network:
-        descriptors = [network.gwlb.descriptor, network.appliances.descriptor]
-        inodes = {os.fstat(descriptor).st_ino for descriptor in descriptors}
-        assert len(inodes | {own}) == 3
-        with network.gwlb.entered():
-            assert os.stat("/proc/thread-self/ns/net").st_ino in inodes
-        assert os.stat("/proc/thread-self/ns/net").st_ino == own
-    for descriptor in descriptors:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(descriptor)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])

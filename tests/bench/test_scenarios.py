@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_written_is_named(run: Run) -> None:
 def test_without_root_it_says_what_to_do(run: Run) -> None:
     done = run("workers", "--quick")
     assert isinstance(done.exception, HarnessError)
-    assert "it takes root" in str(done.exception)
+    assert "needs root" in str(done.exception)
 
 
 def data_path(run: Run, tmp_path: Path, scenario: str, *options: str) -> dict[str, object]:

@@ -1,0 +1,127 @@
+"""Two network namespaces joined by a veth pair: a load balancer's side and the appliances' side."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from typing import IO, Self
+
+from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.namespaces import Namespace
+from appliance_sdk.server.orphan import die_with_parent
+
+NODE = "10.200.0.1"
+"""Where GWLB sends from. No interface has this address: the kernel there must not answer."""
+NODE_MAC = "02:00:00:00:00:aa"
+APPLIANCE_MAC = "02:00:00:00:00:02"
+NODE_DEVICE, APPLIANCE_DEVICE = "gwlb", "appliance"
+MTU_BYTES = 9216
+"""EC2's largest MTU is 9,001; an 8,500-byte packet in GENEVE needs 8,568."""
+
+
+class Network:
+    """Both sides, each receiving on cores of its own; gone when this process is."""
+
+    def __init__(self, gwlb_cores: Sequence[int], appliance_cores: Sequence[int]) -> None:
+        """Make it. Raises HarnessError if this process may not."""
+        self.gwlb = Namespace()
+        self.steered = True
+        """Whether each side's packets are received on its own cores (RPS)."""
+        try:
+            self.appliances = Namespace()
+            try:
+                self._join()
+                self._steer(self.gwlb, NODE_DEVICE, gwlb_cores)
+                self._steer(self.appliances, APPLIANCE_DEVICE, appliance_cores)
+            except BaseException:
+                self.appliances.close()
+                raise
+        except BaseException:
+            self.gwlb.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_address(self, address: str) -> None:
+        """One more address on the appliances' side."""
+        self.appliances.ip(f"address add {address}/16 dev {APPLIANCE_DEVICE}")
+
+    def close(self) -> None:
+        """Remove everything, and whoever is left inside."""
+        self.appliances.close()
+        self.gwlb.close()
+
+    def _join(self) -> None:
+        for side in (self.gwlb, self.appliances):
+            _write(side, "/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+            _write(side, "/proc/sys/net/ipv4/conf/all/rp_filter", "0")
+        self.gwlb.join(NODE_DEVICE, self.appliances, APPLIANCE_DEVICE, mtu_bytes=MTU_BYTES)
+        self.gwlb.ip(f"link set {NODE_DEVICE} up")
+        # Not the MAC address of the device over there: its kernel then lets our replies lie.
+        neighbour = f"neighbour add {NODE} lladdr {NODE_MAC} nud permanent dev {APPLIANCE_DEVICE}"
+        self.appliances.ip(
+            f"link set {APPLIANCE_DEVICE} address {APPLIANCE_MAC} up",
+            f"route add {NODE}/32 dev {APPLIANCE_DEVICE}",
+            neighbour,
+        )
+
+    def _steer(self, side: Namespace, device: str, cores: Sequence[int]) -> None:
+        """Receive on these cores (receive packet steering, see scaling.rst of the kernel).
+
+        Queues are only to be seen in a sysfs that was mounted inside: in a mount namespace that
+        ends with the command.
+        """
+        digits = f"{sum(1 << core for core in cores):x}"
+        words = -(-len(digits) // 8)  # of 32 bits, with commas between them
+        digits = digits.rjust(words * 8, "0")
+        mask = ",".join(digits[at * 8 : at * 8 + 8] for at in range(words))
+        queue = f"/sys/class/net/{device}/queues/rx-0/rps_cpus"
+        script = f"mount -t sysfs none /sys && echo {mask} > {queue}"
+        try:
+            with side.entered():
+                command = ["unshare", "--mount", "sh", "-c", script]
+                subprocess.run(command, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            self.steered = False
+
+
+def start_inside(
+    side: Namespace,
+    command: Sequence[str],
+    cores: Sequence[int],
+    *,
+    out: IO[bytes] | int,
+    err: IO[bytes] | int,
+) -> subprocess.Popen[bytes]:
+    """A process inside, on these cores, that ends when this one does.
+
+    Ctrl-C does not reach it: whoever started it must end it.
+    """
+
+    def enter() -> None:
+        die_with_parent()
+        os.sched_setaffinity(0, cores)
+
+    with side.entered():
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            preexec_fn=enter,  # noqa: PLW1509 - there are no threads here
+            start_new_session=True,
+        )
+
+
+def _write(side: Namespace, path: str, text: str) -> None:
+    """Write to one of the files below /proc/sys/net that belong to the namespace."""
+    try:
+        with side.entered(), open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise HarnessError(f"{path}: {error.strerror}") from error
