@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from appliance_sdk.conformance.encapsulation import (
@@ -20,6 +21,11 @@ ENDPOINT = "vpce-0a1b2c3d4e5f60718"
 OTHER_ENDPOINT = "vpce-0ffeeddccbbaa9988"
 
 _MASK = 0xFFFFFFFF
+
+
+@lru_cache(1 << 12)
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed
 
 
 class Datagram(NamedTuple):
@@ -60,8 +66,8 @@ class Conversation:
         endpoint: str = ENDPOINT,
         node: int = 0,
     ) -> None:
-        self.client = ipaddress.ip_address(client).packed
-        self.server = ipaddress.ip_address(server).packed
+        self.client = _packed(client)
+        self.server = _packed(server)
         self.cookie = cookie
         self.source_port = source_port
         self.endpoint = endpoint

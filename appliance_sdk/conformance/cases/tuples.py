@@ -186,5 +186,6 @@ def stranger(rig: Rig) -> None:
     for the flow that it names."""
     flow = rig.tcp()
     rig.returned(flow.syn())
-    rig.silence(flow.syn_ack().changed(node=2), flow.rst().changed(node=2))
-    rig.returned(flow.ack(), flow.to_server(b"as before"))
+    answer = flow.syn_ack()
+    rig.silence(answer.changed(node=2), flow.rst().changed(node=2))
+    rig.returned(answer, flow.ack(), flow.to_server(b"as before"))

@@ -1,0 +1,10 @@
+"""Appliances that are wrong in one way each, and the right one that they are made from."""
+
+from mutants import (  # noqa: F401 - importing them is what registers them
+    wrong_altogether,
+    wrong_flows,
+    wrong_headers,
+    wrong_packets,
+    wrong_replies,
+    wrong_sizes,
+)

@@ -1,0 +1,60 @@
+"""The suite has teeth: each broken appliance fails exactly the cases that are listed for it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from mutants.ask import MET, ask, cases_for, caught_by, concerned
+from mutants.generate import ABOUT, PAGE, page
+from mutants.known import KNOWN
+from mutants.mutant import BRACKET, MUTANTS, UNCAUGHT, Mutant
+from mutants.right import Right
+
+from appliance_sdk.conformance.case import MUST, all_cases
+
+RIGHT = [Right]
+
+
+@pytest.mark.parametrize("kind", RIGHT, ids=lambda kind: kind.__name__)
+def test_what_is_right_passes_everything(kind: type[Right]) -> None:
+    failed = [(one.case.id, one.detail) for one in ask(kind) if one.outcome not in MET]
+    assert not failed
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
+def test_a_mutant_fails_what_is_listed_and_nothing_else(mutant: Mutant) -> None:
+    results = ask(mutant.make, () if os.environ.get("FULL") else concerned(mutant))
+    failed = {one.case.id: one.detail for one in results if one.outcome not in MET}
+    caught = caught_by(results)
+    unlisted = {id: failed.get(id, "") for id in caught - set(mutant.catches)}
+    assert not unlisted
+    assert not set(mutant.catches) - caught, "got away"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
+def test_a_mutant_says_in_one_sentence_what_is_wrong(mutant: Mutant) -> None:
+    assert mutant.wrong.endswith(".")
+    assert len(mutant.wrong) < 120
+    assert len(set(mutant.catches)) == len(mutant.catches) > 0
+    assert set(mutant.catches) <= {BRACKET, *(case.id for case in cases_for(mutant.make))}
+
+
+def test_every_must_catches_something_or_says_why_not() -> None:
+    caught = {id for mutant in MUTANTS.values() for id in mutant.catches}
+    profiles = {profile for mutant in MUTANTS.values() for profile in mutant.make.profiles}
+    asked = [case for case in all_cases().values() if case.profile in profiles]
+    musts = {case.id for case in asked if case.level is MUST}
+    assert musts - caught == set(UNCAUGHT)
+    assert all(len(reason) > 20 for reason in UNCAUGHT.values())
+
+
+def test_the_page_lists_the_same() -> None:
+    assert PAGE.read_text() == page(), "run: python tests/conformance/mutants/generate.py"
+    assert {one.make.__module__.split(".")[1] for one in MUTANTS.values()} == set(ABOUT)
+
+
+def test_every_fault_that_is_known_has_a_mutant_or_says_why_not() -> None:
+    for fault in KNOWN:
+        assert set(fault.mutants) <= set(MUTANTS), fault
+        assert fault.mutants or len(fault.unseen) > 20
