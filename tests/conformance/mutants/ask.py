@@ -8,7 +8,7 @@ from appliance_sdk.conformance.case import Case, Profile, all_cases
 from appliance_sdk.conformance.doors import MemoryDoor
 from appliance_sdk.conformance.outcome import Outcome, Result
 from appliance_sdk.conformance.runner import run_cases
-from mutants.mutant import BRACKET, Mutant
+from mutants.mutant import BRACKET, MUTANTS, Mutant
 from mutants.right import Right
 
 MET = (Outcome.PASS, Outcome.UNSUPPORTED)
@@ -18,6 +18,12 @@ def cases_for(kind: type[Right], profiles: Collection[Profile] = ()) -> list[Cas
     """Every case of these profiles, by default of all that the appliance is right in."""
     asked = profiles or kind.profiles
     return [case for case in all_cases().values() if case.profile in asked]
+
+
+def asked_cases() -> list[Case]:
+    """Every case of the profiles for which there are mutants."""
+    profiles = {profile for mutant in MUTANTS.values() for profile in mutant.make.profiles}
+    return [case for case in all_cases().values() if case.profile in profiles]
 
 
 def concerned(mutant: Mutant) -> set[Profile]:

@@ -12,8 +12,8 @@ PAGE = HERE.parents[2] / "docs" / "conformance-mutants.md"
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
-from appliance_sdk.conformance.case import MUST, all_cases  # noqa: E402
-from mutants.ask import ask, caught_by  # noqa: E402
+from appliance_sdk.conformance.case import MUST  # noqa: E402
+from mutants.ask import ask, asked_cases, caught_by  # noqa: E402
 from mutants.known import KNOWN  # noqa: E402
 from mutants.mutant import BRACKET, MUTANTS, UNCAUGHT, Mutant  # noqa: E402
 
@@ -71,7 +71,7 @@ def _cases() -> str:
     for mutant in MUTANTS.values():
         for id in mutant.catches:
             catches[id].append(mutant.name)
-    musts = [case for case in all_cases().values() if case.level is MUST]
+    musts = [case for case in asked_cases() if case.level is MUST]
     text = f"Each of the {len(musts)} cases that are a MUST, and the mutants that it catches.\n\n"
     rows = "".join(
         f"| `{case.id}` | {', '.join(catches[case.id]) or UNCAUGHT.get(case.id, '')} |\n"
