@@ -173,6 +173,16 @@ class EndsAreLarger(Sequenced):
         return packet.sequence <= packet.sequence + taken(packet) & _MASK
 
 
+@mutant("flow/damaged")
+class FirstBytesCount(Sequenced):
+    """Drops bytes other than the first that it saw in their place, had these a checksum or not."""
+
+    def forwards(self, flow: Flow, packet: Packet, header: Header, now: float) -> bool:
+        place = packet.source, packet.sequence
+        seen = flow.notes.setdefault(place, packet.data) if packet.data else b""
+        return seen == packet.data and super().forwards(flow, packet, header, now)
+
+
 @mutant("flow/half-closed")
 class OnesFinEndsBoth(Right):
     """Drops data to an end that has sent its FIN."""
