@@ -173,7 +173,7 @@ class EndsAreLarger(Sequenced):
         return packet.sequence <= packet.sequence + taken(packet) & _MASK
 
 
-@mutant("flow/damaged")
+@mutant("flow/damaged", "flow/keep-alive")
 class FirstBytesCount(Sequenced):
     """Drops bytes other than the first that it saw in their place, had these a checksum or not."""
 
