@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from appliance_sdk.harness.balancer import GatewayLoadBalancer
+    from appliance_sdk.harness.administration import Administration
     from appliance_sdk.harness.zones import Zone
 
 NAMESPACE, OWN_NAMESPACE = "AWS/GatewayELB", "ApplianceSDK/Gateway"
@@ -92,7 +92,7 @@ class _Period(NamedTuple):
 class Meter:
     """Samples a load balancer every ten seconds of its clock, whenever something happens."""
 
-    def __init__(self, gateway: GatewayLoadBalancer, name: str, seed: int) -> None:
+    def __init__(self, gateway: Administration, name: str, seed: int) -> None:
         digest = hashlib.blake2b(f"{name} {seed}".encode(), digest_size=8).hexdigest()
         self.load_balancer = f"gateway/{name}/{digest}"
         self.target_group = f"targetgroup/{name}/{digest[::-1]}"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.members import Member, check_address
 from appliance_sdk.harness.settings import GatewaySettings
 from appliance_sdk.harness.states import (
     CHECKING,
@@ -29,29 +27,6 @@ _FAILED = (State.UNHEALTHY, State.UNUSED)
 _NOT_ASKED = (State.DRAINING, State.UNUSED, State.UNAVAILABLE)
 
 
-class _Member:
-    """One target, with what each zone thinks of it."""
-
-    def __init__(self, target: Target, hash: Any, now: float) -> None:
-        self.target = target
-        self._hash = hash
-        self.registered = True
-        self.registered_at = now
-        self.deregistered_at = now
-        self.state: dict[str, State] = {}
-        self.reason: dict[str, str] = {}
-        self.streak: dict[str, int] = {}
-        """Successes in a row, negative: failures."""
-        self.since: dict[str, float] = {}
-
-    def weight(self, key: bytes) -> bytes:
-        """The target with the greatest takes the flow (rendezvous hashing)."""
-        digest = self._hash.copy()
-        digest.update(key)
-        value: bytes = digest.digest()
-        return value
-
-
 class TargetGroup:
     """The targets behind one Gateway Load Balancer; `changed` is told of every new state."""
 
@@ -66,12 +41,12 @@ class TargetGroup:
         self._zones: list[str] = []
         self._seed = str(seed).encode()
         self._random = random.Random(f"targets {seed}")
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self.by_address: dict[str, Target] = {}
         """Every target; one that was deregistered still returns its flows."""
         self.failed: dict[str, set[str]] = {}
         """By zone, the names of targets that flows may have to leave: unhealthy or unused."""
-        self._healthy: dict[str, list[_Member]] = {}
+        self._healthy: dict[str, list[Member]] = {}
         self._deadline: float | None = None
         """None: to be found out."""
         self._changed = changed
@@ -114,13 +89,13 @@ class TargetGroup:
         holder = self.by_address.get(target.address, target).name
         if holder != target.name and self._members[holder].registered:
             raise HarnessError(f"{target.address} is the address of target {holder}")
-        _check_address(target)
+        check_address(target)
         limit = self._settings.max_targets
         if sum(member.registered for member in self._members.values()) >= limit:
             raise HarnessError(f"TooManyTargets: {limit} are registered already (max_targets)")
         if former is not None:
             del self.by_address[former.target.address]
-        member = _Member(target, self._salted(target.name), now)
+        member = Member(target, self._seed, now)
         self._members[target.name] = member
         self.by_address[target.address] = target
         self.watch(now)
@@ -291,7 +266,7 @@ class TargetGroup:
         always = self._settings.undocumented.initial_targets == "always"
         return [State.HEALTHY, State.INITIAL] if always else [State.HEALTHY]
 
-    def _in(self, zone: str, states: list[State]) -> list[_Member]:
+    def _in(self, zone: str, states: list[State]) -> list[Member]:
         return [
             member
             for member in self._members.values()
@@ -301,25 +276,25 @@ class TargetGroup:
             and member.reason[zone] != REGISTERING
         ]
 
-    def _begin(self, member: _Member, zone: str, now: float) -> None:
+    def _begin(self, member: Member, zone: str, now: float) -> None:
         self._set(member, zone, State.INITIAL, REGISTERING, now)
         if not self._settings.undocumented.registration_s:
             self._set(member, zone, State.INITIAL, CHECKING, now)
 
-    def _unused_at(self, member: _Member) -> float:
+    def _unused_at(self, member: Member) -> float:
         return member.deregistered_at + self._settings.target_group.deregistration_delay_s
 
-    def _asked_at(self, member: _Member) -> float:
+    def _asked_at(self, member: Member) -> float:
         return member.registered_at + self._settings.undocumented.registration_s
 
-    def _member(self, name: str) -> _Member:
+    def _member(self, name: str) -> Member:
         try:
             return self._members[name]
         except KeyError:
             known = ", ".join(self._members) or "none"
             raise HarnessError(f"no target {name!r}; known: {known}") from None
 
-    def _set(self, member: _Member, zone: str, state: State, reason: str, now: float) -> None:
+    def _set(self, member: Member, zone: str, state: State, reason: str, now: float) -> None:
         member.state[zone], member.reason[zone] = state, reason
         member.since[zone], member.streak[zone] = now, member.streak.get(zone, 0)
         if state in (State.INITIAL, State.DRAINING):
@@ -333,31 +308,6 @@ class TargetGroup:
         """What was found out is no longer so."""
         self._healthy.clear()
         self._deadline = None
-
-    def _salted(self, name: str) -> Any:
-        return hashlib.blake2b(
-            digest_size=8,
-            key=self._seed[:32],
-            salt=hashlib.blake2b(name.encode(), digest_size=16).digest(),
-        )
-
-
-def _check_address(target: Target) -> None:
-    """AWS takes addresses of the VPC and private ones, never public ones (API, `RegisterTargets`).
-
-    Loopback is where the harness has its own.
-    """
-    try:
-        address = ipaddress.ip_address(target.address)
-    except ValueError:
-        raise HarnessError(f"InvalidTarget: {target.address!r} is no IP address") from None
-    what = ""
-    if address.version != 4:
-        what = "is IPv6: GENEVE comes over IPv4"
-    elif address.is_global or address.is_multicast or address.is_unspecified:
-        what = "is public: a target has an address of the VPC, RFC 1918 or RFC 6598"
-    if what:
-        raise HarnessError(f"InvalidTarget: {target.address} {what}")
 
 
 def _unknown_reason(state: State, reason: str) -> str:
