@@ -115,17 +115,17 @@ class Administration:
         Live flows and targets heed them at once. Raises ConfigError that begins with the name of
         the API's error, also where two attributes exclude each other.
         """
-        part = with_changes(self.settings.target_group, attributes, "Target group")
+        part = with_changes(self.settings.target_group, attributes, "Target group attribute")
         self._configure(msgspec.structs.replace(self.settings, target_group=part), now)
 
     def modify_listener_attributes(self, attributes: Mapping[str, object], now: float) -> None:
         """The same for the listener; whether live flows heed a new idle timeout is a switch."""
-        part = with_changes(self.settings.listener, attributes, "Listener")
+        part = with_changes(self.settings.listener, attributes, "Listener attribute")
         self._configure(msgspec.structs.replace(self.settings, listener=part), now)
 
     def modify_load_balancer_attributes(self, attributes: Mapping[str, object], now: float) -> None:
         """The same for the load balancer itself."""
-        part = with_changes(self.settings.load_balancer, attributes, "Load balancer")
+        part = with_changes(self.settings.load_balancer, attributes, "Load balancer attribute")
         self._configure(msgspec.structs.replace(self.settings, load_balancer=part), now)
 
     def modify_health_check(self, settings: Mapping[str, object], now: float) -> None:

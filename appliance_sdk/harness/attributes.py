@@ -38,15 +38,15 @@ _OTHER_KINDS = {
 def changed(part: T, attributes: Mapping[str, object], what: str) -> T:
     """A copy of `part` with attributes changed by AWS's keys: {"stickiness.enabled": "true"}.
 
-    Values may be text, as in the API. `what` is what has the attributes, such as "Target group".
-    Raises ConfigError that begins with the API's name for the mistake.
+    Values may be text, as in the API. Raises ConfigError that begins with the API's name for the
+    mistake; `what` they are, such as "Listener attribute", is part of it.
     """
     fields = {field.encode_name: field for field in msgspec.structs.fields(part)}
     values: dict[str, object] = {}
     for key, value in attributes.items():
         field = fields.get(key)
         if field is None:
-            message = f"ValidationError: {what} attribute key '{key}' is not recognized"
+            message = f"ValidationError: {what} key '{key}' is not recognized"
             raise ConfigError(message, hint=_hint(key, list(fields)))
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False)

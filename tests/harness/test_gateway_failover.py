@@ -1,4 +1,4 @@
-"""Targets of Gateway Load Balancer: health, failover, deregistration, zones, attributes."""
+"""Failover of Gateway Load Balancer: health, deregistration, zones, and where flows go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from gateway_transcript import (
     udp,
 )
 
-from appliance_sdk.errors import ConfigError
 from appliance_sdk.harness import (
     Dropped,
 )
@@ -158,44 +157,3 @@ def test_zones_are_on_their_own_unless_cross_zone_is_on() -> None:
     assert targets == {"a", "b"}
     sent = crossed.through(tcp(port=1), OTHER)
     assert sent.node == "10.9.1.11"
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"target_group": {"target_failover.on_unhealthy": "rebalance"}}, "AWS takes only equal"),
-        ({"listener": {"tcp.idle_timeout.seconds": 59}}, "59 is not in 60 to 6000"),
-        ({"listener": {"tcp.idle_timeout.seconds": 6001}}, "6001 is not in 60 to 6000"),
-        ({"target_group": {"deregistration_delay.timeout_seconds": 3601}}, "0 to 3600"),
-        (
-            {
-                "target_group": {
-                    "stickiness.enabled": True,
-                    "send_tcp_reset.on_unhealthy.enabled": True,
-                }
-            },
-            "needs 5-tuple flows",
-        ),
-        (
-            {"target_group": {**REBALANCE, "send_tcp_reset.on_unhealthy.enabled": True}},
-            "exclude each other",
-        ),
-        (
-            {
-                "target_group": {"stickiness.enabled": True},
-                "listener": {"tcp.idle_timeout.seconds": 600},
-            },
-            "5-tuple flows only",
-        ),
-        ({"health_check": {"interval_s": 4}}, "not in 5 to 300"),
-        ({"health_check": {"interval_s": 10, "timeout_s": 11}}, "less than timeout_s"),
-        ({"health_check": {"timeout_s": 1}}, "not in 2 to 120"),
-        ({"health_check": {"healthy_threshold": 1}}, "not in 2 to 10"),
-        ({"health_check": {"matcher": "200-404"}}, "not within 200 to 399"),
-        ({"health_check": {"matcher": "ok"}}, "no list of HTTP codes"),
-        ({"source_ports": [9, 5]}, "no range of ports"),
-    ],
-)
-def test_what_aws_refuses_is_refused(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Gateway(settings)
