@@ -42,6 +42,9 @@ class Fleet(Protocol):
     def resume(self, name: str) -> None:
         """Let it go on; one that does not hang is left alone."""
 
+    def listen(self, node: str) -> None:
+        """Hear what is sent to another node's address as well. Raises HarnessError."""
+
     def send(self, datagram: ToTarget, now: float) -> None:
         """Hand it a datagram."""
 

@@ -136,6 +136,16 @@ class Harness:
         """Deregister an appliance; it goes on running for the flows that it has."""
         self._gateway(gateway).deregister(name, self.now)
 
+    def replace_node(self, gateway: str, zone: str, address: str) -> None:
+        """Give the node of a zone another IPv4 address, as AWS may at any time; flows live on.
+
+        What appliances still send to the former one is dropped as `node_gone`.
+        """
+        balancer = self._gateway(gateway)
+        self.fleet.listen(address)
+        balancer.replace_node(zone, address)
+        self.network.add_node(gateway, address)
+
     def crash_target(self, name: str) -> None:
         """End an appliance at once; its load balancer finds out by its health checks."""
         self.fleet.stop(name)

@@ -140,6 +140,9 @@ class MemoryFleet:
         for datagram in self._hung.pop(name, ()):
             self._agenda.add(-math.inf, functools.partial(self._deliver, datagram))
 
+    def listen(self, node: str) -> None:
+        """Every address is heard here."""
+
     def send(self, datagram: ToTarget, now: float) -> None:
         waiting = self._hung.get(datagram.target.name)
         if waiting is None:

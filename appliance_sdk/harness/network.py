@@ -136,6 +136,10 @@ class Network:
             at, _, action, arguments = heapq.heappop(self._queue)
             action(at, *arguments)
 
+    def add_node(self, gateway: str, address: str) -> None:
+        """A load balancer is heard at another address; the former ones stay known."""
+        self._nodes[address] = gateway, self.gateways[gateway]
+
     def from_target(self, source: Place, destination: Place, payload: bytes, now: float) -> None:
         """A datagram from an appliance to one of the nodes."""
         _, gateway = self._nodes.get(destination[0], ("", None))

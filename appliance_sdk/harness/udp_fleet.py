@@ -60,13 +60,21 @@ class UdpFleet:
         self._listeners: dict[int, tuple[Place, socket.socket]] = {}
         try:
             for node in nodes:
-                for sock in open_listeners([node], PORT, receive_buffer_bytes=_BUFFER_BYTES):
-                    self._listeners[sock.fileno()] = (node, PORT), sock
-        except ConfigError as error:
+                self.listen(node)
+        except HarnessError:
             self.close()
+            raise
+        self._capacity = descriptor_room()
+
+    def listen(self, node: str) -> None:
+        if any(place == (node, PORT) for place, _ in self._listeners.values()):
+            return
+        try:
+            for sock in open_listeners([node], PORT, receive_buffer_bytes=_BUFFER_BYTES):
+                self._listeners[sock.fileno()] = (node, PORT), sock
+        except ConfigError as error:
             hint = f" ({error.hint})" if error.hint else ""
             raise HarnessError(f"a load balancer's node: {error.message}{hint}") from None
-        self._capacity = descriptor_room()
 
     def start(self, target: Target, now: float) -> None:
         process = self.processes.get(target.name)

@@ -219,3 +219,17 @@ def test_what_nobody_answers_is_refused_by_the_host() -> None:
         assert udp.unreachable
         assert nobody.ended == "timeout"
         assert harness.drops["no_host"] == 3  # a SYN and two more
+
+
+def test_a_node_is_replaced_and_its_flows_live_on() -> None:
+    with Harness(shipped_topology("simple"), MemoryFleet({"": InProcess(LetThrough)})) as harness:
+        harness.wait_healthy()
+        web = FlowFactory(harness).tcp(80)
+        assert web.client_sends(b"before")
+        harness.replace_node("gwlb", "a", "127.90.0.31")
+        assert web.client_sends(b"after")
+        assert web.server_sends(b"too")
+        assert not harness.drops
+        assert "127.90.0.31:" in harness.trace.text()
+        with pytest.raises(HarnessError, match="no zone 'z'; zones: a"):
+            harness.replace_node("gwlb", "z", "127.90.0.32")

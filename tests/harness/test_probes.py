@@ -200,10 +200,8 @@ def test_https_takes_any_certificate(
 
 
 def test_tls_1_3_alone_fails(net: str, certificate: Path) -> None:
-    serve = over_tls(
-        certificate, b"HTTP/1.1 200 OK\r\n\r\n", minimum_version=ssl.TLSVersion.TLSv1_3
-    )
-    with target(net, serve) as port:  # type: ignore[arg-type]
+    serve = over_tls(certificate, b"HTTP/1.1 200 OK\r\n\r\n", ssl.TLSVersion.TLSv1_3)
+    with target(net, serve) as port:
         assert ask(net, port, protocol="HTTPS") == FAILED
 
 

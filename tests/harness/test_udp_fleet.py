@@ -28,6 +28,7 @@ from appliance_sdk.harness import (
     UdpFleet,
 )
 from appliance_sdk.testing.traffic import FlowFactory
+from appliance_sdk.wire import build_udp
 
 SUPPORT = Path(__file__).parents[1] / "support"
 ECHO = [sys.executable, str(SUPPORT / "echo_appliance.py"), "{address}", "{health_port}"]
@@ -344,3 +345,43 @@ def wait_until(condition: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def test_a_node_is_replaced_over_udp(simple: Topology) -> None:
+    with over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        web = FlowFactory(harness).tcp(80)
+        assert web.client_sends(b"before")
+        former = harness.gateways["gwlb"].nodes["a"]
+        harness.replace_node("gwlb", "a", f"{simple.loopback}.0.31")
+        assert web.client_sends(b"after")
+        assert web.server_sends(b"too")
+        assert not harness.drops
+        # Who keeps the address of a flow's first packet is heard there, and told.
+        entry = next(iter(harness.gateways["gwlb"].flows))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late:
+            late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            late.bind((entry.target.address, 0))
+            late.sendto(entry.header + b"\x45", (former, 6081))
+            assert harness.run(lambda: harness.drops["node_gone"] == 1)
+        assert harness.run(lambda: harness.state("gwlb", "appliance-1") == "healthy")
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_reply_with_a_wrong_outer_checksum_does_not_arrive(simple: Topology, right: bool) -> None:
+    try:
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    except PermissionError:
+        pytest.skip("needs CAP_NET_RAW")
+    with raw, over_udp(simple, Subprocess(ECHO)) as harness:
+        harness.wait_healthy()
+        node, target = harness.gateways["gwlb"].nodes["a"], simple.targets("gwlb")[0].address
+        source, destination = (socket.inet_aton(address) for address in (target, node))
+        packet = bytearray(build_udp(source, destination, 61000, 6081, payload=b"no header"))
+        if not right:
+            packet[26] ^= 0x55  # the UDP checksum
+        raw.sendto(bytes(packet), (node, 0))
+        raw.sendto(build_udp(source, destination, 61000, 6081, payload=b"a"), (node, 0))
+        wanted = 2 if right else 1
+        assert harness.run(lambda: harness.drops["bad_geneve"] >= wanted)
+        assert harness.drops["bad_geneve"] == wanted
