@@ -63,7 +63,7 @@ class Diagnosis:
 
     def _host(self, vpc: str, address: bytes) -> str:
         """Whose an address is, seen from a VPC."""
-        addresses = self._paths.addresses
+        addresses = self._paths.router.addresses
         inside = addresses.inside(address)
         found = addresses.owner(vpc, address) or addresses.owner("", address)
         if not found and inside is not None:
@@ -97,7 +97,7 @@ class Diagnosis:
         if all(vpcs):
             known[mine, theirs] = None
         if vpcs[0] != vpcs[1]:
-            outside = self._paths.addresses.outside
+            outside = self._paths.router.addresses.outside
             known[outside(vpcs[0], mine) if vpcs[0] else mine, outside(vpcs[1], theirs)] = None
         for my, their in known:
             if my is None or their is None:

@@ -6,42 +6,32 @@ import functools
 import heapq
 import ipaddress
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from appliance_sdk.errors import HarnessError, MalformedPacket
-from appliance_sdk.harness.addresses import Addresses
 from appliance_sdk.harness.balancer import GatewayLoadBalancer
 from appliance_sdk.harness.diagnosis import Diagnosis
 from appliance_sdk.harness.faults import Direction, Faults
 from appliance_sdk.harness.links import Arrive, Links
 from appliance_sdk.harness.outcomes import Dropped, Place, ToEndpoint, ToTarget
-from appliance_sdk.harness.routes import BLACKHOLE, GATEWAY, LOCAL
+from appliance_sdk.harness.router import EDGE, INTERNET, Location, Router
 from appliance_sdk.harness.topology import Topology
 from appliance_sdk.harness.trace import Hop, Outer, Sighting, Trace, Transit, show_place
-from appliance_sdk.harness.transit import TransitGateway
+from appliance_sdk.harness.transit import Attachment, TransitGateway
 from appliance_sdk.harness.translation import translate_destination, translate_source
-from appliance_sdk.harness.vpc import (
-    NO_ROUTE,
-    TABLES_LIMIT,
-    Endpoint,
-    Step,
-    Vpc,
-)
+from appliance_sdk.harness.vpc import TABLES_LIMIT, Endpoint
+from appliance_sdk.harness.waiting import Waiting
 from appliance_sdk.wire import parse_geneve, parse_packet
 from appliance_sdk.wire.checksum import checksum
 from appliance_sdk.wire.geneve import PORT
+from appliance_sdk.wire.packet import Headers
 
 INTERNET_S = 0.005
 """How long a packet takes between a host on the internet and an internet gateway."""
 VPC_S = 0.0001
 """How long a packet takes from one place of a VPC to the next."""
-_PENDING_KEPT = 65_536
-_LATE_KEPT = 1024
-"""Packets that count as kept, but are known again if they do come back."""
-
-_Pending: TypeAlias = tuple[float, Transit, str]
 
 
 class NetworkHost(Protocol):
@@ -83,14 +73,9 @@ class Network:
         self.gateways = dict(gateways)
         self._to_target = to_target
         self._topology = topology
-        self._vpcs = {name: Vpc(name, topology) for name in topology.vpcs}
-        self._transit_gateways = {
-            name: TransitGateway(name, topology) for name in topology.transit_gateways
-        }
-        self._addresses = Addresses(topology)
-        self._homes = {name: (host.vpc, host.subnet) for name, host in topology.hosts.items()}
+        self._router = Router(topology)
         self._endpoints: dict[str, tuple[str, Endpoint]] = {}
-        for vpc_name, vpc in self._vpcs.items():
+        for vpc_name, vpc in self._router.vpcs.items():
             for endpoint in vpc.endpoints.values():
                 self._endpoints[endpoint.id] = vpc_name, endpoint
                 self.gateways[endpoint.gateway].add_endpoint(endpoint.id, endpoint.zone)
@@ -101,9 +86,7 @@ class Network:
         }
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
-        self._pending: dict[tuple[str, bytes], list[_Pending]] = {}
-        self._waiting: OrderedDict[int, tuple[str, bytes]] = OrderedDict()
-        self._late: OrderedDict[tuple[str, bytes], Transit] = OrderedDict()
+        self._waiting = Waiting()
 
     @functools.cached_property
     def _diagnosis(self) -> Diagnosis:
@@ -147,16 +130,14 @@ class Network:
             raise HarnessError(f"{destination[0]} is no node's address")
         target = gateway.targets.at(source[0])
         place = target.name if target is not None else source[0]
-        event, detail = "returned", "unaltered"
-        transit = self._returned(source[0], payload)
-        if transit is None:
-            detail = "unaltered, after all"
-            transit = self._late.pop((source[0], payload), None)
-        if transit is None:
-            event, detail = "made", "or changed by the appliance"
-            transit = self.trace.begin(inner_packet(payload))
         outer = Outer(source, destination, payload) if self.watchers else None
-        self._hop(transit, now, place, event, detail, outer)
+        returned = self._waiting.returned(source[0], payload)
+        if returned is not None:
+            transit, detail = returned
+            self._hop(transit, now, place, "returned", detail, outer)
+        else:
+            transit = self.trace.begin(inner_packet(payload))
+            self._hop(transit, now, place, "made", "or changed by the appliance", outer)
 
         def arrive(at: float, transit: Transit, payload: bytes) -> None:
             self._into_gateway(at, transit, source, destination, payload)
@@ -178,17 +159,8 @@ class Network:
 
     def give_up(self, before: float, now: float) -> None:
         """Packets sent to appliances until `before` that have not come back were kept there."""
-        while self._waiting:
-            number, key = next(iter(self._waiting.items()))
-            entries = self._pending[key]
-            sent, transit, target = entries[0]
-            if sent > before and len(self._waiting) <= _PENDING_KEPT:
-                return
-            self._forget(key, entries, number)
+        for transit, target in self._waiting.kept(before):
             self._hop(transit, now, target, "kept", "by the appliance: not returned")
-            self._late[key] = transit
-            if len(self._late) > _LATE_KEPT:
-                self._late.popitem(last=False)
 
     def copy(self, transit: Transit) -> Transit:
         """Another packet with the same bytes, which goes the same way."""
@@ -216,69 +188,63 @@ class Network:
                 self._cross(now, name, "from", transit, packet, arrive)
 
     def _leave_host(self, name: str, now: float, transit: Transit, packet: bytes) -> None:
-        vpc_name, subnet = self._homes[name]
+        home = self._router.homes[name]
         if packet is not transit.packet:
             transit.packet = packet
             damage = find_damage(packet)
             if damage:
-                self._drop(transit, now, subnet or "internet", "malformed", damage)
+                self._drop(transit, now, home.subnet or "internet", "malformed", damage)
                 return
-        if not vpc_name:
-            self._internet(now, transit)
+        self._route(now, transit, home)
+
+    def _route(self, now: float, transit: Transit, place: Location) -> None:
+        """A packet comes from a host, an endpoint or another place: where to now?"""
+        try:
+            headers = parse_packet(transit.packet, 0, len(transit.packet))
+        except MalformedPacket as error:
+            self._drop(transit, now, place.subnet or "internet", "malformed", error.reason)
             return
-        self._subnet(now, transit, vpc_name, subnet)
-
-    def _subnet(self, now: float, transit: Transit, vpc_name: str, subnet: str) -> None:
-        """A packet leaves a host or an endpoint in a subnet: its route table says where to."""
-        destination = self._ends(transit)[1]
-        step = self._vpcs[vpc_name].from_subnet(subnet, destination)
-        self._step(now, transit, vpc_name, subnet, step)
-
-    def _step(self, now: float, transit: Transit, vpc_name: str, place: str, step: Step) -> None:
-        if not self._passes(now, transit, vpc_name, place, step):
+        choose = functools.partial(_zone, headers)
+        move = self._router.move(place, headers.source, headers.destination, choose)
+        if move.dropped:
+            self._drop(transit, now, move.at, move.dropped, move.detail)
             return
-        if step.to == "endpoint":
-            endpoint = self._vpcs[vpc_name].endpoints[step.name]
-            self._later(now, VPC_S, self._enter_endpoint, transit, endpoint)
-        elif step.to == "transit gateway":
-            zone = self._vpcs[vpc_name].zones[place]
-            self._later(now, VPC_S, self._transit, transit, step.name, vpc_name, zone)
-        elif step.to == LOCAL:
-            self._later(now, VPC_S, self._deliver, transit, vpc_name)
-        elif step.to == GATEWAY:
-            self._later(now, VPC_S, self._leave_vpc, transit, vpc_name)
-
-    def _passes(
-        self, now: float, transit: Transit, vpc_name: str, place: str, step: Step, zone: str = ""
-    ) -> bool:
-        """Whether a table leads a packet on, and it has not passed too many of them."""
-        transit.tables += 1
-        if step.to in (BLACKHOLE, NO_ROUTE):
-            self._drop(transit, now, place, step.to, str(step))
-        elif transit.tables > TABLES_LIMIT:
-            cause = self._diagnosis.cause(vpc_name, "", *self._ends(transit))
-            why = f". It {cause}" if cause else ""
-            detail = f"{step}, after {TABLES_LIMIT} tables{why}"
-            self._drop(transit, now, place, "routing_loop", detail)
+        if move.step is not None:
+            transit.tables += 1
+            if transit.tables > TABLES_LIMIT:
+                cause = self._diagnosis.cause(place.vpc, "", headers.source, headers.destination)
+                detail = f"{move.step}, after {TABLES_LIMIT} tables"
+                detail += f". It {cause}" if cause else ""
+                self._drop(transit, now, move.at, "routing_loop", detail)
+                return
+            zone = f", zone {move.zone}" if move.zone else ""
+            self._hop(transit, now, move.at, "routed", f"{move.step}{zone}")
+        delay = VPC_S if place.vpc else INTERNET_S
+        if move.endpoint is not None:
+            self._later(now, delay, self._enter_endpoint, transit, move.endpoint)
+        elif move.host is not None:
+            self._later(now, delay, self._deliver, transit, move.host, place.vpc or "internet")
+        elif not place.vpc:
+            self._later(now, delay, self._come_in, transit, move.to, move.destination)
+        elif move.to == INTERNET:
+            self._translate(now, transit, "source", headers.source, move.source)
+            self._route(now, transit, INTERNET)
         else:
-            self._hop(transit, now, place, "routed", f"{step}, zone {zone}" if zone else str(step))
-            return True
-        return False
+            self._later(now, delay, self._route, transit, move.to)
 
-    def _transit(self, now: float, transit: Transit, name: str, vpc_name: str, zone: str) -> None:
-        """A packet comes from a zone of a VPC to a transit gateway."""
-        gateway = self._transit_gateways[name]
-        entrance = gateway.entrance(vpc_name, zone)
-        if entrance is None:
-            detail = f"zone {zone} of {vpc_name} has no subnet that is attached"
-            self._drop(transit, now, name, "zone_not_attached", detail)
-            return
+    def _come_in(self, now: float, transit: Transit, place: Location, private: bytes) -> None:
+        """In through an internet gateway, which knows the private address."""
         headers = parse_packet(transit.packet, 0, len(transit.packet))
-        step = gateway.step(entrance, headers.destination)
-        leaves = gateway.attachments.get(step.name)
-        zone = gateway.zone(leaves, zone, headers) if leaves is not None else ""
-        if self._passes(now, transit, "", name, step, zone) and leaves is not None:
-            self._later(now, VPC_S, self._subnet, transit, leaves.vpc, leaves.subnets[zone])
+        self._translate(now, transit, "destination", headers.destination, private)
+        self._route(now, transit, place)
+
+    def _translate(self, now: float, transit: Transit, which: str, old: bytes, new: bytes) -> None:
+        """What an internet gateway does to an IPv4 address."""
+        if old != new:
+            change = translate_source if which == "source" else translate_destination
+            transit.packet = change(transit.packet, new)
+            detail = f"{which} {show_place(old)} to {show_place(new)}"
+            self._hop(transit, now, EDGE, "translated", detail)
 
     def _enter_endpoint(self, now: float, transit: Transit, endpoint: Endpoint) -> None:
         gateway = self.gateways[endpoint.gateway]
@@ -308,9 +274,8 @@ class Network:
     ) -> None:
         if payload is not datagram.payload:
             datagram = datagram._replace(payload=payload)
-        key = datagram.target.address, payload
-        self._pending.setdefault(key, []).append((now, transit, datagram.target.name))
-        self._waiting[transit.number] = key
+        target = datagram.target
+        self._waiting.sent(target.address, payload, transit, target.name, now)
         if self.watchers:
             self._show(transit, Hop(now, datagram.target.name, "received", ""), _outer(datagram))
         self._to_target(datagram, now)
@@ -318,57 +283,16 @@ class Network:
     def _leave_endpoint(self, now: float, transit: Transit, outcome: ToEndpoint) -> None:
         vpc_name, endpoint = self._endpoints[outcome.endpoint]
         self._hop(transit, now, endpoint.name, "decapsulated", f"in subnet {endpoint.subnet}")
-        self._later(now, VPC_S, self._subnet, transit, vpc_name, endpoint.subnet)
+        self._later(now, VPC_S, self._route, transit, Location(vpc_name, endpoint.subnet))
 
-    def _leave_vpc(self, now: float, transit: Transit, vpc_name: str) -> None:
-        """Out through the internet gateway, under the public address."""
-        source, _ = self._ends(transit)
-        public = self._addresses.outside(vpc_name, source)
-        if public is None:
-            detail = f"{show_place(source)} has no public address"
-            self._drop(transit, now, "igw", "no_public_address", detail)
+    def _deliver(self, now: float, transit: Transit, host: str, place: str) -> None:
+        if not host:
+            headers = parse_packet(transit.packet, 0, len(transit.packet))
+            detail = f"nobody has {show_place(headers.destination)}"
+            self._drop(transit, now, place, "no_host", detail)
             return
-        if public != source:
-            transit.packet = translate_source(transit.packet, public)
-            detail = f"source {show_place(source)} to {show_place(public)}"
-            self._hop(transit, now, "igw", "translated", detail)
-        self._internet(now, transit)
-
-    def _internet(self, now: float, transit: Transit) -> None:
-        destination = self._ends(transit)[1]
-        if self._addresses.owner("", destination):
-            self._later(now, INTERNET_S, self._deliver, transit, "")
-            return
-        inside = self._addresses.inside(destination)
-        if inside is None:
-            detail = f"nobody has {show_place(destination)}"
-            self._drop(transit, now, "internet", "no_host", detail)
-            return
-        self._later(now, INTERNET_S, self._enter_vpc, transit, *inside)
-
-    def _enter_vpc(self, now: float, transit: Transit, vpc_name: str, private: bytes) -> None:
-        """In through the internet gateway: the private address, then its edge route table."""
-        destination = self._ends(transit)[1]
-        if destination != private:
-            transit.packet = translate_destination(transit.packet, private)
-            detail = f"destination {show_place(destination)} to {show_place(private)}"
-            self._hop(transit, now, "igw", "translated", detail)
-        step = self._vpcs[vpc_name].from_edge(private)
-        if step is None:
-            self._hop(transit, now, "igw", "routed", "local (no edge route table)")
-            self._later(now, VPC_S, self._deliver, transit, vpc_name)
-        else:
-            self._step(now, transit, vpc_name, "igw", step)
-
-    def _deliver(self, now: float, transit: Transit, vpc_name: str) -> None:
-        destination = self._ends(transit)[1]
-        owner = self._addresses.owner(vpc_name, destination)
-        if not owner:
-            detail = f"nobody has {show_place(destination)}"
-            self._drop(transit, now, vpc_name or "internet", "no_host", detail)
-            return
-        arrive = functools.partial(self._into_host, owner)
-        self._cross(now, owner, "to", transit, transit.packet, arrive)
+        arrive = functools.partial(self._into_host, host)
+        self._cross(now, host, "to", transit, transit.packet, arrive)
 
     def _into_host(self, name: str, now: float, transit: Transit, packet: bytes) -> None:
         transit.packet = packet
@@ -393,31 +317,6 @@ class Network:
         else:
             arrive(now, transit, packet)
 
-    def _returned(self, address: str, payload: bytes) -> Transit | None:
-        """The packet that an appliance returned as it was, None if it is another one."""
-        key = address, payload
-        entries = self._pending.get(key)
-        if not entries:
-            return None
-        transit = entries[0][1]
-        self._forget(key, entries, transit.number)
-        return transit
-
-    def _forget(self, key: tuple[str, bytes], entries: list[_Pending], number: int) -> None:
-        del entries[0]
-        if not entries:
-            del self._pending[key]
-        del self._waiting[number]
-
-    def _ends(self, transit: Transit) -> tuple[bytes, bytes]:
-        """Source and destination address; hosts and appliances send packets that can be read."""
-        packet = transit.packet
-        try:
-            headers = parse_packet(packet, 0, len(packet))
-        except MalformedPacket:
-            return b"\0\0\0\0", b"\0\0\0\0"
-        return headers.source, headers.destination
-
     def _gateway_drop(
         self,
         transit: Transit,
@@ -431,7 +330,9 @@ class Network:
         detail += f". {outcome.explanation}"
         if endpoint is not None and outcome.reason == "no_entry":
             vpc_name = self._endpoints[endpoint.id][0]
-            cause = self._diagnosis.cause(vpc_name, endpoint.name, *self._ends(transit))
+            headers = parse_packet(transit.packet, 0, len(transit.packet))
+            ends = headers.source, headers.destination
+            cause = self._diagnosis.cause(vpc_name, endpoint.name, *ends)
             if cause:
                 detail += f" Here the first packet went past {endpoint.name}: {cause}."
         self._hop(transit, now, name, "dropped", detail, outer)
@@ -460,6 +361,10 @@ class Network:
     def _later(self, now: float, delay: float, action: Callable[..., None], *args: Any) -> None:
         self._sequence += 1
         heapq.heappush(self._queue, (now + delay, self._sequence, action, args))
+
+
+def _zone(headers: Headers, gateway: TransitGateway, leaves: Attachment, zone: str) -> str:
+    return gateway.zone(leaves, zone, headers)
 
 
 def _outer(datagram: ToTarget) -> Outer:

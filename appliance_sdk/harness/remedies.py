@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from appliance_sdk.harness.paths import EDGE, Path, Paths, Stop
+from appliance_sdk.harness.paths import Path, Paths, Stop
+from appliance_sdk.harness.router import EDGE
 from appliance_sdk.harness.topology import Topology
 
 
@@ -50,7 +51,7 @@ class Remedies:
         inside = place.vpc == stop.vpc
         cidr = self._range(place.vpc, place.subnet, ipv6) if inside else stop.step.destination
         hint = f'"{cidr}" = "{name}"'
-        subnet = self._paths.vpcs[vpc].endpoints[name].subnet
+        subnet = self._paths.router.vpcs[vpc].endpoints[name].subnet
         if subnet == stop.place:
             hint = f"a subnet of its own for {name}, then {hint}"
         elif self._topology.vpcs[vpc].subnets[subnet].routes == stop.step.table:
@@ -86,7 +87,7 @@ class Remedies:
     def zone(self, path: Path) -> Remedy:
         """To attach one more zone."""
         stop = path.stops[-1]
-        zone = self._paths.vpcs[stop.vpc].zones[stop.place]
+        zone = self._paths.router.vpcs[stop.vpc].zones[stop.place]
         gateway = stop.step.name
         name = self._attachment(stop._replace(place=gateway), stop.vpc)
         key = f"transit_gateways.{gateway}.attachments.{name}.subnets"
@@ -114,7 +115,7 @@ class Remedies:
         return Remedy(key, f"{stop.step.route} in {stop.step.table}", f"a table with {route}")
 
     def _attachment(self, stop: Stop, vpc: str) -> str:
-        attachments = self._paths.transit_gateways[stop.place].attachments
+        attachments = self._paths.router.transit_gateways[stop.place].attachments
         return next((name for name, place in attachments.items() if place.vpc == vpc), "")
 
     def _range(self, vpc: str, subnet: str, ipv6: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance_sdk.errors import ConfigError
 from appliance_sdk.harness.route_check import check_transit_gateway, check_vpc_routes
+from appliance_sdk.harness.router import EDGE, OUT
 from appliance_sdk.harness.routes import KEYWORDS, Network, parse_network
 from appliance_sdk.harness.topology import (
     AlbService,
@@ -68,6 +69,8 @@ def _vpc(topology: Topology, name: str, vpc: VpcPart) -> None:
     taken: list[tuple[str, Network]] = []
     for subnet, part in vpc.subnets.items():
         where = f"{key}.subnets.{subnet}"
+        if subnet in (EDGE, OUT):
+            raise ConfigError(f"{subnet} is the internet gateway", key=where)
         known(part.routes, vpc.route_tables, f"{where}.routes", "route table")
         for cidr in (range_at(text, f"{where}.cidrs") for text in part.cidrs):
             if not any(within(cidr, outer) for outer in ranges):

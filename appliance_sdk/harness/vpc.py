@@ -35,7 +35,7 @@ class Step(NamedTuple):
 
     def __str__(self) -> str:
         if not self.table:
-            return "within the subnet"
+            return self.route or "within the subnet"
         return f"{self.route or 'no route'} (route table {self.table})"
 
 

@@ -569,9 +569,10 @@ def test_the_appliance_sees_client_and_site_by_their_own_addresses() -> None:
 
 def test_every_reason_of_routing_is_explained() -> None:
     folder = Path(network.__file__).parent
-    source = "".join((folder / name).read_text() for name in ("network.py", "vpc.py", "routes.py"))
+    modules = ("network.py", "router.py", "vpc.py", "routes.py")
+    source = "".join((folder / name).read_text() for name in modules)
     assert [reason for reason in ROUTE_REASONS if f'"{reason}"' not in source] == []
-    dropped = set(re.findall(r'_drop\(transit, now, [^,]+, "(\w+)"', source))
+    dropped = set(re.findall(r'(?:_drop\(transit, now, [^,]+, |dropped=)"(\w+)"', source))
     assert dropped - {"malformed"} <= set(ROUTE_REASONS)
 
 
