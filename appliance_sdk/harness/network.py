@@ -328,7 +328,8 @@ class Network:
     ) -> None:
         detail = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
         detail += f". {outcome.explanation}"
-        if endpoint is not None and outcome.reason == "no_entry":
+        never = outcome.reason == "no_entry" and not outcome.detail  # no flow that ended
+        if endpoint is not None and never:
             vpc_name = self._endpoints[endpoint.id][0]
             headers = parse_packet(transit.packet, 0, len(transit.packet))
             ends = headers.source, headers.destination
