@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from appliance_sdk.conformance.case import NotConformant
+from appliance_sdk.conformance.case import Ability, NotConformant
 from appliance_sdk.conformance.compare import Reply, carries, differences
 from appliance_sdk.conformance.control import Control
 from appliance_sdk.conformance.conversation import (
@@ -30,6 +30,8 @@ PATIENCE_S = 2.0
 """Seconds that a reply may take before it counts as not given."""
 START_S = 20.0
 """Seconds that an appliance may take until it returns its first packet."""
+_FENCES = 16
+"""Flows of the plain packets: where there are workers, so many find most of them."""
 _LOOK_S = 0.1
 GRACE_S = 0.03
 """Seconds after the reply to a later packet in which an earlier one may still be answered."""
@@ -69,8 +71,9 @@ class Rig:
         self._stimuli = hashlib.blake2b(digest_size=16)
         self._strays: list[Reply] = []
         self._fences = 0
-        self._fence = _plain_flow(40000, 0x5A5A5A5A)
-        self._waiting = _plain_flow(40001, 0x5A000000)
+        fences = 1 if Ability.CLOCK in wire.abilities else _FENCES
+        self._fence_flows = [_plain_flow(40000 + n, 0x5A5A5A00 + n) for n in range(fences)]
+        self._waiting = _plain_flow(39999, 0x5A000000)
 
     @property
     def stimuli(self) -> str:
@@ -199,11 +202,18 @@ class Rig:
         return replies
 
     def alive(self, patience_s: float = PATIENCE_S) -> None:
-        """A plain packet comes back. Raises Broken."""
+        """Plain packets come back. Raises Broken.
+
+        They are of several flows: an appliance with several workers gives each some of the flows,
+        and what one of them returns says nothing about what another is still at.
+        """
         self._fences += 1
-        plain = self._fence.to_server(b"conformance %d" % self._fences)
-        self.send(plain)
-        self._has_back(plain, patience_s)
+        plain = [flow.to_server(b"conformance %d" % self._fences) for flow in self._fence_flows]
+        for one in plain:
+            self.send(one)
+        for one in plain:
+            self._has_back(one, patience_s)
+        self._receive(GRACE_S)
 
     def comes_up(self, patience_s: float) -> str:
         """Wait for an appliance that was started until it returns packets: "", or what is wrong.
@@ -278,7 +288,6 @@ class Rig:
             self.comes_back(plain, patience_s=patience_s)
         except NotConformant as error:
             raise Broken(f"a plain packet sent afterwards: {error}") from None
-        self._receive(GRACE_S)
 
     def _reply_to(self, datagram: Datagram) -> Reply | None:
         """The first that looks like a reply, right or wrong."""

@@ -176,7 +176,7 @@ class Launcher:
             if number == signal.SIGHUP:
                 self._reload()
             elif number in (signal.SIGTERM, signal.SIGINT):
-                if self._drain_since is not None or not self._ready:
+                if self._drain_since is not None or self._raw is None:  # nobody served yet
                     return True
                 self._drain_since = now
                 log_event("appliance.draining", deadline_s=self._config.drain.deadline_s)

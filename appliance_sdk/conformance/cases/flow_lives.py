@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance_sdk.conformance.case import MUST, SHOULD, Profile, case
-from appliance_sdk.conformance.compare import carries, is_reset, without_ttl
+from appliance_sdk.conformance.compare import carries, is_reset
 from appliance_sdk.conformance.conversation import TcpConversation
 from appliance_sdk.conformance.rig import Rig, expect
 from appliance_sdk.wire.packet import ACK
@@ -199,13 +199,10 @@ def many(rig: Rig) -> None:
     for step in (TcpConversation.syn, TcpConversation.syn_ack, TcpConversation.ack):
         for at in range(0, len(flows), 50):
             some = [step(flow) for flow in flows[at : at + 50]]
-            came = {
-                (reply.source[1], reply.payload[:40], without_ttl(reply.payload[40:]))
-                for reply in rig.answers(*some)
-            }
-            sent = {(one.source_port, one.header, without_ttl(one.inner)) for one in some}
-            lost = len(sent - came)
-            expect(not lost, f"{lost} of {len(some)} packets did not come back as they must")
+            for one in some:
+                rig.send(one)
+            for one in some:  # in whatever order
+                rig.comes_back(one)
 
 
 @case("flow/stuck", SHOULD, _F, reference="one flow that is stuck must not stall the others")
