@@ -89,7 +89,7 @@ class Namespace:
         own = os.fstat(self._descriptor)
         for entry in os.scandir("/proc"):
             with contextlib.suppress(OSError):
-                if not entry.name.isdigit():
+                if not entry.name.isdigit() or int(entry.name) == os.getpid():
                     continue
                 found = os.stat(f"/proc/{entry.name}/ns/net")
                 if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):

@@ -11,6 +11,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,16 +48,20 @@ static int listen_on(int kind, uint16_t port)
     return sock;
 }
 
-static void answer_health(int listener)
+static void answer_health(int listener) /* in a child: a probe may be silent for long */
 {
     static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     char request[1024];
     int probe = accept(listener, NULL, NULL);
     if (probe < 0)
         return;
+    if (fork() != 0) {
+        close(probe);
+        return;
+    }
     if (recv(probe, request, sizeof request, 0) > 0)
         send(probe, answer, sizeof answer - 1, MSG_NOSIGNAL);
-    close(probe);
+    _exit(0);
 }
 
 int main(int argc, char **argv)
@@ -66,6 +71,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: packet_echo DEVICE HEALTH_PORT\n");
         return 2;
     }
+    signal(SIGCHLD, SIG_IGN);
     int health = listen_on(SOCK_STREAM, (uint16_t)atoi(argv[2]));
     listen_on(SOCK_DGRAM, GENEVE); /* never read: the kernel shall not answer that nobody is here */
     int device = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_IP)), bytes = 8 << 20;
