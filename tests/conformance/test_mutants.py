@@ -10,10 +10,11 @@ from mutants.generate import ABOUT, PAGE, page
 from mutants.known import KNOWN
 from mutants.mutant import BRACKET, MUTANTS, UNCAUGHT, Mutant
 from mutants.right import Right
+from mutants.right_firewall import RightFirewall
 
 from appliance_sdk.conformance.case import MUST
 
-RIGHT = [Right]
+RIGHT = [Right, RightFirewall]
 
 
 @pytest.mark.parametrize("kind", RIGHT, ids=lambda kind: kind.__name__)

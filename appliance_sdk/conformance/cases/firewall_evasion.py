@@ -153,15 +153,18 @@ def _pieces(flow: Conversation, packet: bytes) -> list[Datagram]:
 
 
 def _denied(rig: Rig, *, ipv6: bool) -> list[tuple[Conversation, bytes]]:
-    """Flows that the policy denies, each with a large packet: by port, and answers unasked."""
+    """Flows that the policy denies, each with a large packet: by port, and answers unasked.
+
+    What they carry looks like allowed ports, wherever a fragment begins.
+    """
     tcp, udp = rig.tcp(23, **hosts(rig, ipv6=ipv6)), rig.udp(5353, **hosts(rig, ipv6=ipv6))
     dns, ping = rig.udp(53, **hosts(rig, ipv6=ipv6)), rig.ping(**hosts(rig, ipv6=ipv6))
-    data = b"d" * 3000
+    web, names = (struct.pack(">HH", 40000, port) * 750 for port in (443, 53))
     return [
-        (tcp, tcp.to_server(data).inner),
-        (udp, udp.to_server(data).inner),
-        (dns, dns.to_client(data).inner),
-        (ping, ping.reply(data=data).inner),
+        (tcp, tcp.to_server(web).inner),
+        (udp, udp.to_server(names).inner),
+        (dns, dns.to_client(names).inner),
+        (ping, ping.reply(data=names).inner),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance_sdk.conformance.case import MUST, SHOULD, Profile, case
+from appliance_sdk.conformance.case import MAY, MUST, SHOULD, Profile, case
 from appliance_sdk.conformance.policed import Ends, hosts
 from appliance_sdk.conformance.rig import Rig
 from appliance_sdk.wire import build_icmp
@@ -13,6 +13,7 @@ _STATE = (
     "a stateful firewall: what passes towards a client belongs to a flow that the client opened"
 )
 _DENIED = "what the policy denies, it denies in every packet of the flow"
+_ECHO = "RFC 792: it matches echos and replies; GWLB does not know it, its flow is a 3-tuple"
 _ICMP = "RFC 1191, RFC 4890 §4.3.1: errors about a flow belong to it"
 
 
@@ -59,6 +60,17 @@ def unsolicited_ping(rig: Rig) -> None:
     flow = rig.ping(**hosts(rig))
     rig.refused(flow.reply())
     rig.returned(flow.request(), flow.reply())
+
+
+@case("firewall/ping-identifier", MAY, _F, reference=_ECHO)
+def ping_identifier(rig: Rig) -> None:
+    """An echo reply with another identifier than the request does not pass."""
+    flow = rig.ping(**hosts(rig))
+    rig.returned(flow.request())
+    flow.identifier += 1
+    rig.refused(flow.reply())
+    flow.identifier -= 1
+    rig.returned(flow.reply())
 
 
 @case("firewall/answer-late", MUST, _F, needs=("clock",), reference=_STATE)

@@ -5,6 +5,9 @@ from mutants import (  # noqa: F401 - importing them is what registers them
     wrong_flows,
     wrong_headers,
     wrong_packets,
+    wrong_refusals,
     wrong_replies,
+    wrong_rules,
     wrong_sizes,
+    wrong_states,
 )

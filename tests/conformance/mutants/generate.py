@@ -32,6 +32,12 @@ ABOUT = {
     "wrong_packets": ("The packet inside", "Misread, or not given back as it came."),
     "wrong_sizes": ("Sizes and fragments", ""),
     "wrong_flows": ("Flows", "Too strict about TCP, or with too small or too good a memory."),
+    "wrong_rules": (
+        "Firewalls: packets and rules",
+        "Made from [a right firewall]({tree}/right_firewall.py) that has the suite's policy.",
+    ),
+    "wrong_states": ("Firewalls: flows", "What passes because of what passed before."),
+    "wrong_refusals": ("Firewalls: saying no", "Resets and ICMP errors."),
 }
 
 
@@ -41,7 +47,7 @@ def page() -> str:
     head = (HERE / "page.template.md").read_text(encoding="utf-8")
     parts = [head.format(count=len(MUTANTS), known=known, tree=TREE)]
     for module, (title, text) in ABOUT.items():
-        parts += [f"## {title}\n", f"{text}\n"] if text else [f"## {title}\n"]
+        parts += [f"## {title}\n", f"{text.format(tree=TREE)}\n"] if text else [f"## {title}\n"]
         parts.append("| mutant | what is wrong | known from | caught by |\n|---|---|---|---|")
         parts[-1] += "".join(map(_row, _of(module))) + "\n"
     parts += ["## Known faults\n", _known(), "## The other way round\n", _cases()]

@@ -10,7 +10,7 @@ import math
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from appliance_sdk.conformance.case import Profile
 from appliance_sdk.conformance.compare import Reply
@@ -60,7 +60,7 @@ class Right(ReadsPackets):
     most_flows = 20_000
     origins = "10.9.0."
     """How the addresses of the load balancer's nodes begin."""
-    profiles = (Profile.TRANSPORT, Profile.FLOW)
+    profiles: ClassVar[tuple[Profile, ...]] = (Profile.TRANSPORT, Profile.FLOW)
     """What it is right in, and is asked."""
     features = Features(every_source_port=True, every_address=True, origins=True)
 
