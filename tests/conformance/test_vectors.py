@@ -36,6 +36,8 @@ VECTORS: list[dict[str, Any]] = [
 ]
 POLICY = Path(reference_appliances.firewall.__file__).parent / "examples" / "conformance.toml"
 """The suite's policy in the reference firewall's own language."""
+NOT_MET = {"firewall/ping-identifier"}
+"""MAYs that the engine does not do: its flow of pings has no identifier, as GWLB's has none."""
 
 
 def test_the_files_are_what_the_cases_ask() -> None:
@@ -125,7 +127,7 @@ def problems(vector: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["id"]))
 def test_the_engine_does_what_a_vector_says(vector: dict[str, Any]) -> None:
-    assert not problems(vector)
+    assert bool(problems(vector)) is (vector["id"] in NOT_MET)
 
 
 # The C program.
