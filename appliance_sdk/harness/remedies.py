@@ -78,7 +78,8 @@ class Remedies:
         if len(circle) > 1 or stop.endpoint is None:
             cause = f"leads in a circle: {' to '.join([*places, places[0]])}"
             return Remedy(key, cause, "one of their tables must lead out")
-        shared = [n for n, h in self._topology.hosts.items() if h.subnet == stop.place]
+        place = stop.vpc, stop.place
+        shared = any((h.vpc, h.subnet) == place for h in self._topology.hosts.values())
         cause = f"leads {places[0]} back to itself, whose subnet has this table"
         if shared:
             return Remedy(key, cause, f"a subnet of its own for {places[0]}, with its own table")
@@ -93,20 +94,22 @@ class Remedies:
         key = f"transit_gateways.{gateway}.attachments.{name}.subnets"
         return Remedy(key, f"none is in zone {zone}", f"add a subnet of zone {zone}")
 
-    def no_route(self, path: Path, host: str) -> Remedy:
+    def no_route(self, path: Path, host: str, ipv6: bool) -> Remedy:
         """To lead answers back to a host."""
         stop = path.stops[-1]
         vpc = self._topology.hosts[host].vpc
-        hint = "a route to it"
-        if vpc and not stop.vpc:
-            cidr = self._range(vpc, "", ":" in self._topology.hosts[host].addresses[0])
-            hint = f'"{cidr}" = "{self._attachment(stop, vpc)}"'
+        attachment = self._attachment(stop, vpc) if not stop.vpc else ""
+        hint = f'"{self._range(vpc, "", ipv6)}" = "{attachment}"' if attachment else "a route to it"
         return Remedy(stop.key, f"no route to {host}", hint)
 
     def _transit_route(self, path: Path, stop: Stop, vpc: str, cidr: str) -> Remedy:
         """To lead a transit gateway's packets to a VPC with an endpoint."""
         attachments = self._topology.transit_gateways[stop.place].attachments
         inspecting = self._attachment(stop, vpc)
+        if not inspecting:
+            return Remedy(
+                stop.key, stop.step.route, f"a way through {vpc}, which is not attached here"
+            )
         route = f'"{cidr}" = "{inspecting}"'
         if attachments[inspecting].routes != stop.step.table:
             return Remedy(stop.key, stop.step.route, route)

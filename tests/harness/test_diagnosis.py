@@ -112,6 +112,13 @@ def transits(draw: st.DrawFn) -> Topology:
             routes(["tgw", "tgw", "blackhole"], outside)
         )
     tgw = data["transit_gateways"]["tgw"]
+    if draw(st.booleans()):
+        pairs = {a: dict(tgw["attachments"][a], routes="all") for a in ("shop", "data")}
+        table = draw(routes(["shop", "data"], ranges))
+        data["transit_gateways"]["direct"] = {"attachments": pairs, "route_tables": {"all": table}}
+        for vpc in inside:
+            if draw(st.booleans()):
+                data["vpcs"][vpc]["route_tables"]["out"]["0.0.0.0/0"] = "direct"
     for table in tgw["route_tables"]:
         targets = ["inspection", "shop", "data", "blackhole"]
         if draw(st.booleans()):
@@ -202,6 +209,30 @@ def test_every_answer_without_entry_is_explained(topology: Topology) -> None:
                 assert reason == "blackhole"
         else:
             assert last.place == here
+
+
+def test_hosts_that_are_alike_are_followed_once() -> None:
+    data: dict[str, Any] = tomllib.loads((SHIPPED / "transit.toml").read_text())
+    data["transit_gateways"]["tgw"]["attachments"]["inspection"]["appliance_mode"] = False
+    for vpc, net in (("shop", 1), ("data", 2)):
+        for zone, number in (("a", 1), ("b", 2)):
+            for last in range(20, 70):
+                place = {"vpc": vpc, "subnet": f"{vpc}-{zone}"}
+                host = {**place, "addresses": [f"10.{net}.{number}.{last}"]}
+                data["hosts"][f"{vpc}-{zone}-{last}"] = host
+    topology = msgspec.convert(data, Topology)
+    diagnosis = Diagnosis(topology)
+    (finding,) = diagnosis.findings
+    assert "so with 5201 more pairs of hosts" in finding.what  # 2 * 51 * 51, less the one named
+    web, api = packed("10.1.1.60"), packed("10.2.2.40")
+    assert "appliance_mode is off" in diagnosis.cause("inspection", "gwlbe-b", api, web)
+    assert "appliance_mode is off" in diagnosis.cause("inspection", "gwlbe-a", web, api)
+    # A route for one of them makes it another kind of host: nobody can open anything to it.
+    routes = data["transit_gateways"]["tgw"]["route_tables"]["inspected"]
+    routes["10.1.1.60/32"] = "blackhole"
+    other = Diagnosis(msgspec.convert(data, Topology))
+    assert "appliance_mode is off" in other.cause("inspection", "gwlbe-b", api, web)
+    assert not other.cause("inspection", "gwlbe-a", web, api)
 
 
 @settings(max_examples=30, deadline=None)

@@ -135,7 +135,7 @@ def test_answers_straight_to_the_internet_gateway_are_seen_by_nobody() -> None:
     first, second = said(topology)
     assert first == (
         "vpcs.vpc.route_tables.servers: 0.0.0.0/0 -> igw: packets from client to server pass "
-        "gwlbe, their answers go past it: its appliances see one side only, and answers to what "
+        "gwlbe, their answers go past it: appliances there see one side only, and answers to what "
         'server opens are dropped as no_entry ("0.0.0.0/0" = "gwlbe") [one_sided]'
     )
     assert second == first.replace("0.0.0.0/0", "::/0")
@@ -242,8 +242,8 @@ def test_two_endpoints_that_lead_to_each_other() -> None:
         (
             ('public = { "0.0.0.0/0" = "gwlbe-ids" }', 'public = { "0.0.0.0/0" = "gwlbe-fw" }'),
             "vpcs.shop.route_tables.public: 0.0.0.0/0 -> gwlbe-fw: packets from client to alb pass "
-            "gwlbe-ids, their answers go past it: its appliances see one side only, and answers to "
-            'what alb opens are dropped as no_entry ("0.0.0.0/0" = "gwlbe-ids") [one_sided]',
+            "gwlbe-ids, their answers go past it: appliances there see one side only, and answers "
+            'to what alb opens are dropped as no_entry ("0.0.0.0/0" = "gwlbe-ids") [one_sided]',
         ),
     ],
 )
@@ -318,7 +318,7 @@ def test_from_subnet_to_subnet_through_an_endpoint_and_back() -> None:
     (line,) = said(one)
     assert line == (
         "vpcs.shop.route_tables.instances: 10.0.0.0/16 -> local: packets from alb to web-1 pass "
-        "gwlbe-ids, their answers go past it: its appliances see one side only, and answers to "
+        "gwlbe-ids, their answers go past it: appliances there see one side only, and answers to "
         "what web-1 opens are dropped as no_entry; so with 1 more pair of hosts "
         '("10.0.1.0/24" = "gwlbe-ids") [one_sided]'
     )
