@@ -21,7 +21,7 @@ from appliance_sdk.engine.state import restore_flow, save_flow
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
 from appliance_sdk.flow.fragments import FragmentTable
-from appliance_sdk.flow.table import FlowTable
+from appliance_sdk.flow.table import SHARD_MASK, FlowTable
 from appliance_sdk.plugin.cidr import CidrSet
 from appliance_sdk.plugin.events import Anomaly, Event
 from appliance_sdk.plugin.flow import Flow
@@ -96,7 +96,7 @@ class Engine:
         self._anomalies_at = now
         self.guard = Guard(settings, log)
         self.table: FlowTable[Flow] = FlowTable(settings.max_flows)
-        self._get = self.table.get
+        self._shards = self.table.shards
         self.answers = Answers(settings.rejects_per_s, self.send)
         self.fragments = FragmentTable()
         self.streams = Streams(settings, self.guard, self.detach)
@@ -232,7 +232,8 @@ class Engine:
                 and total <= self._mtu
                 and proto in _WITH_PORTS
             ):
-                entry = self._get((eid, proto, src, dst, sp, dp))
+                shard = self._shards[sp + dp + src[3] + dst[3] & SHARD_MASK]
+                entry = shard.get((eid, proto, src, dst, sp, dp))
                 usual = entry is not None
                 if usual and proto == _TCP:
                     usual = total >= 40

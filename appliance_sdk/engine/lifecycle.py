@@ -216,6 +216,7 @@ class Lifecycle:
             self._engine.recording.close(flow)
         flow._on_packet = flow._on_data = ()
         self._engine.host.report(_ended(flow, self._engine.now), flow, "")
+        flow._handlers = None  # they know the flow: such circles would wait for the collector
 
     def close_all(self, reason: str) -> None:
         """End every flow, then stop every plugin."""

@@ -24,6 +24,7 @@ from appliance_sdk.plugin.events import Event
 from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.server.channel import Channel
 from appliance_sdk.server.children import CANNOT_START
+from appliance_sdk.server.collector import Collector
 from appliance_sdk.server.config import ApplianceConfig
 from appliance_sdk.server.loads import Loaded, apply_loads
 from appliance_sdk.server.logs import log_event
@@ -89,11 +90,14 @@ class Worker:
         self._parent.send("up", worker=self._number, raw=self._plane.raw)
         parent = os.getppid()
         channel = self._parent.fileno()
+        collector = Collector(time.monotonic())
         while not self._stopping:
-            self._plane.poll(BEAT_S, (channel,))
+            taken = self._plane.poll(BEAT_S, (channel,))
             if self._plane.ready:
                 self._obey()
             now = time.monotonic()
+            if not taken:
+                collector.idle(now, self._engine.flow_count)
             if self._events:
                 self._send_events()
             if now - self._beat_at >= BEAT_S:
