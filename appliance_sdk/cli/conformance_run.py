@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import signal
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 
+from appliance_sdk.cli.ending import end_on_signals
 from appliance_sdk.conformance.case import Case, Profile, all_cases
 from appliance_sdk.conformance.detect import detect_features
 from appliance_sdk.conformance.doors import Door
@@ -136,7 +136,7 @@ def run(
     if netns and isinstance(tested, Running):
         hint = "give a plugin, or --exec 'COMMAND'"
         raise ConfigError("--netns is for what the suite starts, not for an address", hint=hint)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_on_signals()
     try:
         with contextlib.closing(
             open_door(tested, "udp" if udp else "", netns=netns, start_s=start_timeout)

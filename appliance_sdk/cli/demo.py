@@ -7,6 +7,7 @@ import time
 
 import click
 
+from appliance_sdk.cli.ending import end_on_signals
 from appliance_sdk.errors import ApplianceError
 
 
@@ -22,6 +23,7 @@ def demo(plain: bool) -> None:
     """
     from appliance_sdk.demo.play import play_demo
 
+    end_on_signals()
     if not plain and not sys.stdout.isatty():
         plain = True
     began = time.monotonic()

@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from appliance_sdk.cli.ending import end_on_signals
 from appliance_sdk.errors import ConfigError, HarnessError
 from appliance_sdk.harness.fault_text import parse_fault
-from appliance_sdk.harness.session import Session
+from appliance_sdk.harness.session import START_S, Session
 from appliance_sdk.harness.topology import Topology, shipped_topology
 
 
@@ -52,6 +53,14 @@ def gwlb() -> None:
     default=0.0,
     help="Stop so long after the first target is healthy. Default: Ctrl-C.",
 )
+@click.option(
+    "--start-timeout",
+    type=float,
+    default=START_S,
+    show_default=True,
+    help="Seconds until a target must be healthy; then it stops. Without --exec and --seconds it "
+    "waits.",
+)
 @click.option("--rate", type=float, default=1.0, help="Rounds of traffic a second.")
 @click.option("--factor", type=float, default=1.0, help="Let the clock run so much faster.")
 @click.option("--wide-ports", is_flag=True, help="Use every UDP source port, as AWS does.")
@@ -79,6 +88,7 @@ def run(
     topology: str,
     command: str,
     seconds: float,
+    start_timeout: float,
     rate: float,
     factor: float,
     wide_ports: bool,
@@ -120,11 +130,18 @@ def run(
     places = [name.strip() for name in capture_at.split(",") if name.strip()]
     if places and capture is None:
         raise ConfigError("says where, but not to which file", key="--capture-at", hint="--capture")
+    end_on_signals()
     with Session(
         read, command, factor=factor, write=click.echo, capture=capture, capture_at=places
     ) as session:
         try:
-            session.run(seconds=seconds, rate=rate, trace=trace, quiet=quiet)
+            session.run(
+                seconds=seconds,
+                rate=rate,
+                trace=trace,
+                quiet=quiet,
+                start_timeout_s=start_timeout,
+            )
         except KeyboardInterrupt:
             click.echo("")
         session.report()

@@ -45,6 +45,9 @@ class Fleet(Protocol):
     def listen(self, node: str) -> None:
         """Hear what is sent to another node's address as well. Raises HarnessError."""
 
+    def ended(self, name: str) -> str:
+        """How it ended by itself, and what it said last; "" while it runs."""
+
     def send(self, datagram: ToTarget, now: float) -> None:
         """Hand it a datagram."""
 

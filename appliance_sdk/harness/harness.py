@@ -13,7 +13,7 @@ from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.agenda import Agenda
 from appliance_sdk.harness.balancer import GatewayLoadBalancer
 from appliance_sdk.harness.capture_file import CaptureFile, places_of
-from appliance_sdk.harness.checks import HealthChecks
+from appliance_sdk.harness.checks import HealthChecks, Probe
 from appliance_sdk.harness.faults import Fault, Faults, Happening
 from appliance_sdk.harness.fleet import Arrival, Fleet, ProbeResult
 from appliance_sdk.harness.hosts import Host
@@ -67,6 +67,8 @@ class Harness:
         self.trace = Trace(trace_limit)
         self.changes: list[Change] = []
         """Every new state of a target, in order."""
+        self.last_checks: dict[str, str] = {}
+        """How the last health check of each target ended: "" if well, else AWS's reason code."""
         self._tap = tap
         self._began = time.monotonic()
         self.gateways = {
@@ -244,11 +246,16 @@ class Harness:
             self.run(lambda: False, seconds)
 
     def wait_healthy(self, timeout_s: float = 120.0) -> None:
-        """Run until every target is healthy. Raises HarnessError that names those which are not."""
-        if self.run(lambda: not self._not_healthy(), timeout_s):
+        """Run until every target is healthy. Raises HarnessError that names those which are not,
+        at once if one of their processes has ended."""
+        reached = self.run(lambda: not self._not_healthy() or bool(self._ended()), timeout_s)
+        missing = self._not_healthy()
+        if reached and not missing:
             return
-        last = {change.target: change.reason for change in self.changes}
-        those = ", ".join(f"{name} ({last.get(name, '')})" for name in self._not_healthy())
+        if ended := self._ended():
+            raise HarnessError("; ".join(ended))
+        last = self.last_checks
+        those = ", ".join(f"{name} ({last.get(name, 'not asked')})" for name in missing)
         raise HarnessError(f"not healthy after {timeout_s:g} s: {those}")
 
     def next_deadline(self) -> float:
@@ -320,12 +327,16 @@ class Harness:
         probe, reason = result
         slowness_s = self.faults.slowness_s(probe.target.name)
         if not slowness_s or reason == TIMED_OUT:
-            self._checks[probe.gateway].result(probe, reason, self.now)
+            self._checked(probe, reason, self.now)
             return
         if slowness_s >= probe.check.timeout_s:
             slowness_s, reason = probe.check.timeout_s, TIMED_OUT
-        result_of = self._checks[probe.gateway].result
-        self._agenda.add(self.now + slowness_s, functools.partial(result_of, probe, reason))
+        late = functools.partial(self._checked, probe, reason)
+        self._agenda.add(self.now + slowness_s, late)
+
+    def _checked(self, probe: Probe, reason: str, now: float) -> None:
+        self.last_checks[probe.target.name] = reason
+        self._checks[probe.gateway].result(probe, reason, now)
 
     def _begin(self, fault: Fault, now: float) -> None:
         self.faults.begin(fault)
@@ -358,6 +369,12 @@ class Harness:
             for health in gateway.targets.health()
             if health.state in _NOT_HEALTHY
         ]
+
+    def _ended(self) -> list[str]:
+        """The unhealthy targets whose processes have ended by themselves, and how."""
+        names = dict.fromkeys(self._not_healthy())
+        ended = ((name, self.fleet.ended(name)) for name in names)
+        return [f"{name} {how}" for name, how in ended if how]
 
     def _gateway(self, name: str) -> GatewayLoadBalancer:
         try:

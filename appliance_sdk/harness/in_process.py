@@ -132,6 +132,9 @@ class MemoryFleet:
             plane.close()
         self._hung.pop(name, None)
 
+    def ended(self, name: str) -> str:
+        return ""
+
     def hang(self, name: str) -> None:
         if name in self._planes:
             self._hung.setdefault(name, [])

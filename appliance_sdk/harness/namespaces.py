@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 
 from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.guard import GUARD
 
 _OWN = "/proc/thread-self/ns/net"
 _NEWNET = 0x40000000  # CLONE_NEWNET, linux/sched.h
@@ -29,6 +30,7 @@ class Namespace:
     """
 
     def __init__(self) -> None:
+        GUARD.ready()  # what waits for this process's end must not keep a namespace alive
         before = os.open(_OWN, os.O_RDONLY)
         try:
             _call("unshare", _NEWNET)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
 from appliance_sdk.errors import HarnessError
-from appliance_sdk.harness.process_tree import family, kill_family
+from appliance_sdk.harness.guard import GUARD, MARK
+from appliance_sdk.harness.process_tree import family, kill_family, send_signal
 from appliance_sdk.harness.states import Target
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.config import near_miss
@@ -27,11 +31,11 @@ from appliance_sdk.wire.geneve import PORT
 
 SHORT_DRAIN = Drain(deadline_s=5, settle_s=0, quiet_s=1)
 """How an appliance of this program ends when it is told to: no load balancer waits for it."""
-_MARK = "APPLIANCE_HARNESS"
-"""The variable in an appliance's environment by which its processes are found."""
 _numbers = itertools.count(1)
 _STOP_S = 5.0
 _TAIL_BYTES = 2000
+_KEPT_BYTES = 4 * 1024 * 1024
+"""What an appliance may print until all but the last of it is forgotten."""
 _BRACES = "a brace of your own is doubled: {{ or }}"
 
 
@@ -71,6 +75,9 @@ class ApplianceProcess(Protocol):
     def tail(self) -> str:
         """The last that it printed, if that is kept."""
 
+    def trim(self) -> None:
+        """Keep no more of what it printed than is needed; to be called from time to time."""
+
     def family(self) -> list[int]:
         """Itself and its children and theirs, as far as they run."""
 
@@ -80,9 +87,9 @@ class Subprocess:
 
     `{address}` is where it shall listen for GENEVE, `{port}` the UDP port: always 6081;
     `{health_port}` where it shall answer health checks; `{origins}` the range that packets come
-    from; `{device}` its network device; `{name}` the target's name. What it prints goes to `log`,
-    by default nowhere. With `netns` the conformance suite runs it in a network namespace of its
-    own, as it must be if it reads a device or needs one.
+    from; `{device}` its network device; `{name}` the target's name. What it prints goes to `log`;
+    by default the last of it is kept. With `netns` the conformance suite runs it in a network
+    namespace of its own, as it must be if it reads a device or needs one.
     """
 
     def __init__(
@@ -121,6 +128,7 @@ class Subprocess:
         self._env = dict(env or {})
         self._mark = f"{os.getpid()}-{next(_numbers)}"
         self._log = log
+        self._kept: BinaryIO | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -156,77 +164,94 @@ class Subprocess:
         self.kill()
         places = {**self._places, "address": target.address, "name": target.name}
         command = [filled(word, places) for word in self.command]
-        printed: Any = output
-        if output is None:
-            printed = subprocess.DEVNULL if self._log is None else self._log.open("ab")
+        printed = self._open_output() if output is None else output
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
-                env={**os.environ, **self._env, _MARK: self._mark},
+                env={**os.environ, **self._env, MARK: self._mark},
                 start_new_session=True,  # Ctrl-C is for the harness, which then stops them
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
             )
         except OSError as error:
             raise HarnessError(f"{command[0]}: {error.strerror}") from None
+        except subprocess.SubprocessError as error:
+            raise HarnessError(f"{command[0]}: {error}") from None
         finally:
-            if not isinstance(printed, int):
-                printed.close()
+            if output is None and self._kept is None:
+                os.close(printed)
         self.pid = self._process.pid
+        GUARD.take(self.pid, self._marker)
 
     def ended(self) -> int | None:
         """The exit status, None while it runs."""
-        return self._process.poll() if self._process is not None else None
+        if self._process is None:
+            return None
+        return _status(self.pid) if self.pid else self._process.returncode
 
     def tail(self) -> str:
         """The last that it printed."""
-        return _tail(self._log)
+        if self._kept is None:
+            return _tail(self._log)
+        size = os.fstat(self._kept.fileno()).st_size
+        data = os.pread(self._kept.fileno(), _TAIL_BYTES, max(size - _TAIL_BYTES, 0))
+        return data.decode(errors="replace").strip()
+
+    def trim(self) -> None:
+        """Forget all but the last of what it printed, if that is much."""
+        if self._kept is None or os.fstat(self._kept.fileno()).st_size < _KEPT_BYTES:
+            return
+        said = self.tail()
+        os.ftruncate(self._kept.fileno(), 0)
+        self._kept.write(said.encode() + b"\n")
 
     def signal(self, signum: int) -> None:
         """Send a signal, such as SIGTERM to drain."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signum)
+        if self.pid and self.ended() is None:
+            send_signal(self.pid, signum)
 
     def family(self) -> list[int]:
-        return family(self.pid, f"{_MARK}={self._mark}") if self.pid else []
-
-    def wait(self, timeout_s: float) -> int | None:
-        """The exit status, None if it did not end in time."""
-        if self._process is None:
-            return None
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
+        return family(self.pid, self._marker) if self.pid else []
 
     def kill(self) -> None:
-        if self.pid:
+        if self.pid and self._process is not None:
             # Also children that outlived it, and such as made themselves daemons.
-            kill_family(self.pid, f"{_MARK}={self._mark}")
-            self.wait(_STOP_S)
+            kill_family(self.pid, self._marker)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it may not be killed
+                self._process.wait(_STOP_S)
+            GUARD.release(self.pid, self._marker)
             self.pid = 0
 
     def pause(self) -> None:
-        if self.pid:
-            _signal_session(self.pid, signal.SIGSTOP)
+        for pid in self.family():
+            send_signal(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        if self.pid:
-            _signal_session(self.pid, signal.SIGCONT)
+        for pid in self.family():
+            send_signal(pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        if not self.pid:
-            return
-        self.resume()  # one that hangs would not hear it
-        # Two signals: the first makes an appliance drain, the second ends it.
-        for _ in range(2):
-            self.signal(signal.SIGTERM)
-            if self.wait(_STOP_S / 10) is not None:
-                break
-        self.wait(_STOP_S)
-        self.kill()
+        stop_all([self])
+
+    @property
+    def _marker(self) -> str:
+        return f"{MARK}={self._mark}"
+
+    def _open_output(self) -> int:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+        try:
+            if self._log is not None:
+                return os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._kept = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - until the next start
+            # Appending, so that what is printed after `trim` stands where the file then ends.
+            fcntl.fcntl(self._kept, fcntl.F_SETFL, os.O_APPEND)
+            return self._kept.fileno()
+        except OSError:  # the disk is full: it runs all the same
+            return os.open(os.devnull, os.O_WRONLY)
 
 
 def filled(word: str, places: Mapping[str, str]) -> str:
@@ -294,6 +319,7 @@ class Forked:
             try:
                 die_with_parent()
                 os.setsid()
+                GUARD.forget()
                 _print_to(output, self._log)
                 run_appliance(config, self._plugin)
                 code = 0
@@ -302,15 +328,15 @@ class Forked:
             os._exit(code)
         self.pid = pid
         self._status = None
+        GUARD.take(pid, "")
 
     def signal(self, signum: int) -> None:
         if self.pid and self.ended() is None:
-            os.kill(self.pid, signum)
+            send_signal(self.pid, signum)
 
     def ended(self) -> int | None:
         if self._status is None and self.pid:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self._status = os.waitstatus_to_exitcode(status) if pid else None
+            self._status = _status(self.pid)
         return self._status
 
     def tail(self) -> str:
@@ -319,49 +345,63 @@ class Forked:
     def family(self) -> list[int]:
         return family(self.pid) if self.pid else []
 
+    def trim(self) -> None:
+        """It prints to a log of its own, or where this program does."""
+
     def kill(self) -> None:
-        self._end(signal.SIGKILL, 0)
+        if self.pid:
+            kill_family(self.pid)
+            pid, status = os.waitpid(self.pid, 0)
+            self._status = os.waitstatus_to_exitcode(status)
+            GUARD.release(pid, "")
+            self.pid = 0
 
     def pause(self) -> None:
-        if self.pid:
-            _signal_session(self.pid, signal.SIGSTOP)
+        for pid in self.family():
+            send_signal(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        if self.pid:
-            _signal_session(self.pid, signal.SIGCONT)
+        for pid in self.family():
+            send_signal(pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        self.resume()
-        self._end(signal.SIGTERM, _STOP_S)
+        stop_all([self])
 
-    def _end(self, signum: int, patience_s: float) -> None:
-        if not self.pid:
-            return
-        self.signal(signum)
+
+def stop_all(processes: Iterable[ApplianceProcess]) -> None:
+    """End several at the same time, and wait; those that do not end are killed."""
+    running = [process for process in processes if process.pid]
+    for process in running:
+        process.resume()  # one that hangs would not hear it
+    # Two signals: the first makes an appliance drain, the second ends it.
+    for patience_s in (_STOP_S / 10, _STOP_S):
+        for process in running:
+            process.signal(signal.SIGTERM)
         deadline = time.monotonic() + patience_s
-        again = time.monotonic() + patience_s / 10
-        while patience_s and time.monotonic() < deadline and self.ended() is None:
-            if time.monotonic() > again:
-                self.signal(signum)
-                again = deadline
+        while time.monotonic() < deadline and any(one.ended() is None for one in running):
             time.sleep(0.005)
-        kill_family(self.pid)
-        if self._status is None:
-            os.waitpid(self.pid, 0)
-        self.pid = 0
+    for process in running:
+        process.kill()
 
 
-def _signal_session(pid: int, signum: int) -> None:
+def _status(pid: int) -> int | None:
+    """How a child ended, None while it runs. Its number stays taken until it is waited for: who
+    kills it, or what it left, kills nobody else."""
     try:
-        os.killpg(pid, signum)
-    except ProcessLookupError:
-        return
+        told = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # somebody else waited for it
+        return 0
+    if told is None:
+        return None
+    return told.si_status if told.si_code == os.CLD_EXITED else -told.si_status
 
 
 def _tail(log: Path | None) -> str:
     if log is None or not log.exists():
         return ""
-    return log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+    with log.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
+        return file.read().decode(errors="replace").strip()
 
 
 def _print_to(output: int | None, log: Path | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -20,7 +19,8 @@ from appliance_sdk.harness.states import State
 from appliance_sdk.harness.topology import AlbService, HostPart, HttpService, Topology
 from appliance_sdk.harness.udp_fleet import UdpFleet
 
-_START_S = 60.0
+START_S = 60.0
+"""Real seconds that an appliance may take until it is healthy."""
 _ANSWER_S = 3.0
 """Real seconds that a ping or a request may take."""
 
@@ -53,13 +53,11 @@ class Session:
             for target in topology.targets(name)
         }
         nodes = {name: topology.nodes(name) for name in topology.gateways}
-        self._logs = tempfile.TemporaryDirectory(prefix="appliance-gwlb-")
         processes = {}
         if command:
             for name, (gateway, _target) in targets.items():
                 port = topology.gateways[gateway].health_check.port
-                log = Path(self._logs.name) / f"{name}.log"
-                processes[name] = Subprocess(command, health_port=port, log=log)
+                processes[name] = Subprocess(command, health_port=port)
         self._processes = processes
         addresses = [node for zones in nodes.values() for node in zones.values()]
         self._fleet = UdpFleet(addresses, processes, factor=factor)
@@ -98,25 +96,36 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         self.harness.close()
-        self._logs.cleanup()
 
     @property
     def came_through(self) -> bool:
         """Something was answered."""
         return self.results["answered"] > 0
 
-    def run(self, *, seconds: float, rate: float, trace: bool, quiet: bool) -> None:
+    def run(
+        self,
+        *,
+        seconds: float,
+        rate: float,
+        trace: bool,
+        quiet: bool,
+        start_timeout_s: float = START_S,
+    ) -> None:
         """Until Ctrl-C, or for so many real seconds from when every load balancer has a healthy
-        target; without one for a minute, or when all that was started has ended, it stops."""
+        target. If that takes too long, it says which are not and stops; so it does when all that
+        was started has ended. What was not started here may take its time if nothing is to end."""
         harness = self.harness
-        forever = math.inf if not seconds else harness.now + _START_S * harness.factor
-        end, due = forever, harness.now
+        waits = not self._processes and not seconds
+        came_up = False
+        end = math.inf if waits else harness.now + start_timeout_s * harness.factor
+        due = harness.now
         while harness.now < end and not self._all_ended():
             if harness.now >= due:
                 due = harness.now + harness.factor / max(rate, 0.01)
                 if self._some_healthy():
-                    if seconds and end == forever:
-                        end = harness.now + seconds * harness.factor
+                    if not came_up:
+                        came_up = True
+                        end = harness.now + seconds * harness.factor if seconds else math.inf
                     self._ask()
             harness.run(lambda: bool(self._ended()), min(due, end) - harness.now)
             self._tell_changes()
@@ -127,6 +136,8 @@ class Session:
                 if len(harness.trace):
                     self._write(harness.trace.text().rstrip("\n"))
                 harness.trace.clear()
+        if not came_up and not self._all_ended():
+            self._tell_unhealthy(start_timeout_s)
 
     def report(self) -> None:
         """What came of it all, and why packets were dropped."""
@@ -221,12 +232,26 @@ class Session:
             self._write(f"fault {verb}: {format_fault(happening.fault)}")
         self._faults_told = len(self.harness.happenings)
 
+    def _tell_unhealthy(self, patience_s: float) -> None:
+        reasons = self.harness.last_checks
+        for gateway in self.harness.gateways.values():
+            for target in gateway.targets:
+                if gateway.targets.state(target.name) is State.HEALTHY:
+                    continue
+                said = f"{target.name} is not healthy after {patience_s:g} s"
+                if reasons.get(target.name):
+                    said += f" ({reasons[target.name]})"
+                process = self._processes.get(target.name)
+                if process is not None and process.ended() is None:
+                    said += f"; it runs, and printed: {process.tail() or 'nothing'}"
+                self._write(said)
+
     def _look(self) -> None:
-        for name, process in self._processes.items():
-            status = process.ended()
-            if status is not None and name not in self._dead:
+        for name in self._processes:
+            how = self._fleet.ended(name)
+            if how and name not in self._dead:
                 self._dead.add(name)
-                self._write(f"{name} ended with status {status}: {process.tail() or 'no output'}")
+                self._write(f"{name} {how}")
 
     def _all_ended(self) -> bool:
         return bool(self._processes) and len(self._dead) == len(self._processes)

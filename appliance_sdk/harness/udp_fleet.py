@@ -19,7 +19,7 @@ from appliance_sdk.harness.checks import Probe
 from appliance_sdk.harness.fleet import Arrival, ProbeResult
 from appliance_sdk.harness.outcomes import Place, ToTarget
 from appliance_sdk.harness.probes import Probing
-from appliance_sdk.harness.processes import ApplianceProcess
+from appliance_sdk.harness.processes import ApplianceProcess, stop_all
 from appliance_sdk.harness.states import Target
 from appliance_sdk.wire.geneve import PORT
 
@@ -29,6 +29,7 @@ _A_TURN = 512
 _HEARD_PORTS = 64
 """Of so many ports the wrong replies, sent back to where a packet came from, are heard."""
 _SO_NO_CHECK = 11  # Linux, asm-generic/socket.h
+_TRIM_S = 0.1
 _AGAIN = (errno.EAGAIN, errno.ENOBUFS)
 
 
@@ -57,6 +58,7 @@ class UdpFleet:
         self.checksums = checksums
         self._ports: OrderedDict[tuple[str, int], socket.socket] = OrderedDict()
         self._probing = Probing()
+        self._trim_at = 0.0
         self._listeners: dict[int, tuple[Place, socket.socket]] = {}
         try:
             for node in nodes:
@@ -83,6 +85,13 @@ class UdpFleet:
 
     def stop(self, name: str) -> None:
         self._process(name).kill()
+
+    def ended(self, name: str) -> str:
+        process = self.processes.get(name)
+        if process is None or not process.pid or (status := process.ended()) is None:
+            return ""
+        hint = "" if status else " (it must not go into the background)"
+        return f"ended with status {status}{hint}: {process.tail() or 'no output'}"
 
     def hang(self, name: str) -> None:
         self._process(name).pause()
@@ -119,7 +128,12 @@ class UdpFleet:
                 self._hear(*self._listeners[descriptor], arrivals)
             else:
                 self._probing.ready(descriptor)
-        self._probing.expire(time.monotonic())
+        now_s = time.monotonic()
+        self._probing.expire(now_s)
+        if now_s >= self._trim_at:
+            self._trim_at = now_s + _TRIM_S
+            for process in self.processes.values():
+                process.trim()
         results = self._probing.results[:]
         self._probing.results.clear()
         return arrivals, results
@@ -135,8 +149,7 @@ class UdpFleet:
             sock.close()
         self._listeners.clear()
         self._ports.clear()
-        for process in self.processes.values():
-            process.stop()
+        stop_all(self.processes.values())
 
     def _process(self, name: str) -> ApplianceProcess:
         process = self.processes.get(name)

@@ -119,6 +119,28 @@ def test_a_target_that_never_comes_up_is_named(simple: Topology) -> None:
         harness.wait_healthy(timeout_s=12)
 
 
+def test_one_that_ends_before_it_is_healthy_is_told_at_once(simple: Topology) -> None:
+    command = [sys.executable, "-c", "print('no licence'); raise SystemExit(3)"]
+    with (
+        over_udp(simple, Subprocess(command)) as harness,
+        pytest.raises(HarnessError, match=r"^appliance-1 ended with status 3: no licence$"),
+    ):
+        harness.wait_healthy(timeout_s=1000)
+
+
+def test_what_an_appliance_prints_is_kept_within_bounds(simple: Topology) -> None:
+    command = [sys.executable, "-uc", "while True: print('x' * 100_000)"]
+    process = Subprocess(command)
+    with over_udp(simple, process) as harness:
+        kept = process._kept
+        assert kept is not None
+        assert wait_until(lambda: os.fstat(kept.fileno()).st_size > 8_000_000)
+        process.pause()
+        harness.run(lambda: os.fstat(kept.fileno()).st_size < 8_000_000, timeout_s=100)
+        assert os.fstat(kept.fileno()).st_size < 8_000_000
+        assert process.tail().endswith("xxx")
+
+
 def test_a_command_that_does_not_exist_is_one_line(simple: Topology) -> None:
     with pytest.raises(ApplianceError, match="no-such-program: No such file"):
         over_udp(simple, Subprocess("no-such-program {address}"))
