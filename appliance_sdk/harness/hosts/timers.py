@@ -16,16 +16,17 @@ class Timers(Generic[T]):
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
-        self._at: dict[T, float] = {}
+        self._at: dict[T, tuple[float, int]] = {}
+        """The deadline of each key, and which entry of the heap it is."""
         self._order = itertools.count()
 
     def set(self, key: T, at: float) -> None:
         """Have `key` come up from `at` on; math.inf forgets it."""
         if at == math.inf:
             self._at.pop(key, None)
-        elif self._at.get(key) != at:
-            self._at[key] = at
-            heapq.heappush(self._heap, (at, next(self._order), key))
+        elif key not in self._at or self._at[key][0] != at:
+            self._at[key] = at, next(self._order)
+            heapq.heappush(self._heap, (*self._at[key], key))
             if len(self._heap) > 64 and len(self._heap) > 4 * len(self._at):
                 self._heap = [entry for entry in self._heap if self._is_current(entry)]
                 heapq.heapify(self._heap)
@@ -48,7 +49,7 @@ class Timers(Generic[T]):
         return len(self._at)
 
     def _is_current(self, entry: tuple[float, int, T]) -> bool:
-        return self._at.get(entry[2]) == entry[0]
+        return self._at.get(entry[2]) == entry[:2]
 
 
 class Timer:

@@ -26,3 +26,12 @@ def test_like_a_dictionary_that_is_sorted(steps: list[tuple[int, float]]) -> Non
         taken.append(model.pop(key_due))
     assert taken == sorted(taken)
     assert all(at > 2.0 for at in model.values())
+
+
+def test_what_is_forgotten_and_set_again_takes_no_room() -> None:
+    timers: Timers[str] = Timers()
+    for _ in range(1000):
+        timers.set("again", math.inf)
+        timers.set("again", 1.0)
+    assert len(timers._heap) <= 65
+    assert [timers.take_due(1.0), timers.take_due(1.0)] == ["again", None]
