@@ -1,4 +1,4 @@
-"""One VPC: whose an address is, which table a packet meets where, and what it says."""
+"""One VPC: which table a packet meets where, and what it says."""
 
 from __future__ import annotations
 
