@@ -121,9 +121,12 @@ class Control:
             for pid in stopped:
                 send_signal(pid, signal.SIGCONT)
 
-    def last_words(self) -> str:
-        """How it ended and what it printed last, "" if it runs."""
-        if self._process is None or (status := self._process.ended()) is None:
+    def last_words(self, patience_s: float = 0.0) -> str:
+        """How it ended and what it printed last, "" if it runs yet after so many real seconds."""
+        if self._process is None:
+            return ""
+        status = _ended_within(self._process, patience_s)
+        if status is None:
             return ""
         said = self._process.tail()
         return f"; it ended with status {status}" + (f" and said: {said}" if said else "")

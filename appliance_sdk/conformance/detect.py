@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from appliance_sdk.conformance.case import NotConformant
+from appliance_sdk.conformance.case import Ability, NotConformant
 from appliance_sdk.conformance.doors import Door
 from appliance_sdk.conformance.features import Features
 from appliance_sdk.conformance.rig import Rig
@@ -36,8 +36,8 @@ def detect_features(door: Door, base: Features) -> tuple[Features, list[Finding]
 
 def _findings(door: Door, base: Features) -> Iterator[Finding]:
     for name in Features.__struct_fields__:
-        attempt = _ATTEMPTS.get(name)
-        if attempt is None:
+        needs, attempt = _ATTEMPTS.get(name, (None, None))
+        if attempt is None or (needs is not None and needs not in door.abilities):
             yield Finding(name, getattr(base, name), "not tried: as declared")
             continue
         with door.open(base, f"detect {name}", None) as rig:
@@ -46,7 +46,10 @@ def _findings(door: Door, base: Features) -> Iterator[Finding]:
                 yield Finding(name, True, "tried, and it works")
             except (NotConformant, ApplianceError) as error:
                 yield Finding(name, False, str(error))
-            rig.comes_up(2.0)
+            if needs is Ability.PROCESS:
+                rig.restart()
+            else:
+                rig.comes_up(2.0)
 
 
 def _ipv6(rig: Rig) -> None:
@@ -89,13 +92,27 @@ def _origins(rig: Rig) -> None:
     rig.silence(rig.udp().to_server(b"stranger").changed(node=2))
 
 
-_ATTEMPTS: dict[str, Callable[[Rig], None]] = {
-    "ipv6": _ipv6,
-    "jumbo": _jumbo,
-    "fragments": _fragments,
-    "other_protocols": _other_protocols,
-    "midstream": _midstream,
-    "every_source_port": _every_source_port,
-    "every_address": _every_address,
-    "origins": _origins,
+def _http_health(rig: Rig) -> None:
+    rig.healthy().get()
+
+
+def _drain(rig: Rig) -> None:
+    rig.control.terminate()
+    for _ in range(5):
+        rig.advance(0.1)
+        rig.returned(rig.udp().to_server(b"drained?"))
+
+
+_ATTEMPTS: dict[str, tuple[Ability | None, Callable[[Rig], None]]] = {
+    "ipv6": (None, _ipv6),
+    "jumbo": (None, _jumbo),
+    "fragments": (None, _fragments),
+    "other_protocols": (None, _other_protocols),
+    "midstream": (None, _midstream),
+    "http_health": (Ability.HEALTH, _http_health),
+    "every_source_port": (None, _every_source_port),
+    "every_address": (None, _every_address),
+    "origins": (None, _origins),
+    "drain": (Ability.PROCESS, _drain),
 }
+"""What the door must be able to do, and how a feature is tried."""

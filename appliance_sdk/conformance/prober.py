@@ -173,7 +173,8 @@ class HealthPort(NamedTuple):
             "Connection": "close",
         }
         lines = [f"{method} {path or self.path} HTTP/{version}"]
-        lines += [f"{name}: {value}" for name, value in (headers or usual).items()]
+        chosen = usual if headers is None else headers
+        lines += [f"{name}: {value}" for name, value in chosen.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
     def get(self, node: int = 0, timeout_s: float = TIMEOUT_S) -> Answer:

@@ -42,7 +42,7 @@ _NARROW = (61000, 61031)
 
 
 class Broken(NotConformant):
-    """The appliance returns no plain packet any more, or floods: a failure of any case."""
+    """The appliance returns no plain packet any more, floods, or ended: a failure of any case."""
 
 
 class Rig:
@@ -85,6 +85,13 @@ class Rig:
         """The appliance's process and health port: for cases that need "sockets" or "process"."""
         assert self._control is not None, "this case needs sockets and does not say so"
         return self._control
+
+    def ended(self) -> str:
+        """How the appliance ended, and what it said, where no case meant it to; "" if it runs."""
+        control = self._control
+        if control is None or not control.running:
+            return ""
+        return control.last_words(GRACE_S)
 
     @property
     def health(self) -> HealthPort:

@@ -87,6 +87,11 @@ def run_case(case: Case, door: Door, features: Features, *, seed: str = "0") -> 
             try:
                 case.ask(rig)
                 rig.finish()
+            except NotConformant as error:
+                ended = rig.ended()
+                if not ended or ended in str(error):
+                    raise
+                raise Broken(f"{error}{ended}") from None
             finally:
                 stimuli = rig.stimuli
     except NotConformant as error:

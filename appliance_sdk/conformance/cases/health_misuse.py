@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from appliance_sdk.conformance.case import MUST, SHOULD, NotConformant, Profile, case
-from appliance_sdk.conformance.prober import HealthPort
+from appliance_sdk.conformance.prober import SHORTEST_TIMEOUT_S, TIMEOUT_S, HealthPort
 from appliance_sdk.conformance.rig import Rig
 
 _H = Profile.HEALTH
@@ -59,7 +59,7 @@ def one_silent_connection(rig: Rig) -> None:
 @case("health/silent-connections", SHOULD, _H, needs=_TCP, reference=_STUCK)
 def silent_connections(rig: Rig) -> None:
     """While a hundred connections are open and say nothing, checks are answered."""
-    _stand_open(rig, 100, b"")
+    _stand_open(rig, 100, b"", SHORTEST_TIMEOUT_S)
 
 
 @case("health/unfinished-requests", MUST, _H, needs=_HTTP, reference=_STUCK)
@@ -125,7 +125,7 @@ def huge_request(rig: Rig) -> None:
     port.passes()
 
 
-def _stand_open(rig: Rig, count: int, said: bytes) -> None:
+def _stand_open(rig: Rig, count: int, said: bytes, timeout_s: float = TIMEOUT_S) -> None:
     """Checks and packets pass while so many connections stand open."""
     port = rig.healthy()
     with contextlib.ExitStack() as stack:
@@ -134,7 +134,7 @@ def _stand_open(rig: Rig, count: int, said: bytes) -> None:
             if said:
                 connection.send(said)
         try:
-            port.passes()
+            port.passes(timeout_s)
         except NotConformant as error:
             raise NotConformant(f"with {count} connections open: {error}") from None
         rig.alive()
