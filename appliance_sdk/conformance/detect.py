@@ -93,7 +93,7 @@ def _origins(rig: Rig) -> None:
 
 
 def _http_health(rig: Rig) -> None:
-    rig.healthy().get()
+    rig.healthy(http=True)
 
 
 def _drain(rig: Rig) -> None:

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     """What a request was answered."""
 
     status: int
-    body: bytes
+    body: bytes = b""
 
 
 class Connection:
@@ -68,34 +68,16 @@ class Connection:
         except OSError:
             return
 
-    def answer(self, method: str = "GET") -> Answer:
-        """The whole answer to a request that was sent. Raises NotConformant."""
-        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MOST_BYTES)
-        http.send(h11.Request(method=method, target="/", headers=[("Host", "appliance")]))
-        http.send(h11.EndOfMessage())
-        raw, body, status = bytearray(), bytearray(), 0
-        while True:
-            try:
-                event = http.next_event()
-                if event is h11.NEED_DATA:
-                    data = self._receive(len(raw))
-                    raw += data
-                    http.receive_data(data)
-                    continue
-            except h11.RemoteProtocolError as error:
-                raise NotConformant(f"{_SYNTAX}{error}{_shown(raw)}") from None
-            if isinstance(event, h11.Response):
-                status = event.status_code
-                _strictly(bytes(raw))
-            elif isinstance(event, h11.Data):
-                body += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                if http.trailing_data[0]:
-                    more = len(http.trailing_data[0])
-                    raise NotConformant(f"{more} bytes follow the end of the answer{_shown(raw)}")
-                return Answer(status, bytes(body))
-            if len(body) > _MOST_BYTES:
-                raise NotConformant(f"an answer of more than {_MOST_BYTES:,} bytes")
+    def status(self) -> int:
+        """The status of the answer to a request that was sent: as much as a check looks at."""
+        return self._answer("GET", strict=False, whole=False).status
+
+    def answer(self, method: str = "GET", *, strict: bool = False) -> Answer:
+        """The whole answer to a request that was sent. Raises NotConformant.
+
+        `strict`: also what many clients forgive is wrong.
+        """
+        return self._answer(method, strict=strict, whole=True)
 
     def ending(self) -> str:
         """What follows an answer: "closed", "reset", "open" or "more bytes"."""
@@ -123,6 +105,37 @@ class Connection:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _answer(self, method: str, *, strict: bool, whole: bool) -> Answer:
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MOST_BYTES)
+        http.send(h11.Request(method=method, target="/", headers=[("Host", "appliance")]))
+        http.send(h11.EndOfMessage())
+        raw, body, status = bytearray(), bytearray(), 0
+        while True:
+            try:
+                event = http.next_event()
+                if event is h11.NEED_DATA:
+                    data = self._receive(len(raw))
+                    raw += data
+                    http.receive_data(data)
+                    continue
+            except h11.RemoteProtocolError as error:
+                raise NotConformant(f"{_SYNTAX}{error}{_shown(raw)}") from None
+            if isinstance(event, h11.Response):
+                status = event.status_code
+                if not whole:
+                    return Answer(status)
+                if strict:
+                    _strictly(bytes(raw))
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > _MOST_BYTES:
+                    raise NotConformant(f"an answer of more than {_MOST_BYTES:,} bytes")
+            elif isinstance(event, h11.EndOfMessage):
+                if strict and http.trailing_data[0]:
+                    more = len(http.trailing_data[0])
+                    raise NotConformant(f"{more} bytes follow the end of the answer{_shown(raw)}")
+                return Answer(status, bytes(body))
 
     def _receive(self, before: int) -> bytes:
         """Some bytes, b"" at the end; `before`: how many there were. Raises NotConformant."""
@@ -177,18 +190,14 @@ class HealthPort(NamedTuple):
         lines += [f"{name}: {value}" for name, value in chosen.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
-    def get(self, node: int = 0, timeout_s: float = TIMEOUT_S) -> Answer:
-        """What the request of a usual check is answered. Raises NotConformant."""
-        with self.connect(node, timeout_s) as connection:
-            connection.send(self.request())
-            return connection.answer()
-
     def check(self, node: int = 0, timeout_s: float = TIMEOUT_S) -> None:
         """One check. Raises NotConformant, with the reason, if it fails."""
         if not self.http:
             self.connect(node, timeout_s).close()
             return
-        status = self.get(node, timeout_s).status
+        with self.connect(node, timeout_s) as connection:
+            connection.send(self.request())
+            status = connection.status()
         if not 200 <= status < 400:
             raise NotConformant(f"a health check was answered {status}, which is not 200 to 399")
 

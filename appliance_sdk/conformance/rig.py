@@ -100,12 +100,16 @@ class Rig:
         http = self.features.http_health
         return HealthPort(control.address, control.health_port, control.health_path, nodes, http)
 
-    def healthy(self, patience_s: float = START_S) -> HealthPort:
-        """Its health checks, as soon as one succeeds. Raises NotConformant if none does."""
+    def healthy(self, *, http: bool | None = None) -> HealthPort:
+        """Its health checks, as soon as one succeeds. Raises NotConformant if none does.
+
+        `http`: over HTTP or TCP, by default as the appliance declares.
+        """
         port, control = self.health, self.control
-        if control.was_healthy is False:
-            patience_s = 0.0  # all cases together wait for it once
-        deadline = self.wire.now + patience_s
+        if http is not None:
+            port = port._replace(http=http)
+        # All cases together wait for it once.
+        deadline = self.wire.now + (0.0 if control.was_healthy is False else START_S)
         while reason := port.failing():
             control.was_healthy = bool(control.was_healthy)
             if self.wire.now > deadline or control.last_words():

@@ -205,7 +205,7 @@ class UdpWire:
         try:
             return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line]
         except msgspec.DecodeError as error:
-            raise HarnessError(f"{self._events}: not JSON lines: {error}") from None
+            raise NotConformant(f"what it reports is not JSON lines: {error}") from None
 
     def follow(self, events: Path | None) -> None:
         """From now on `alerts` are what is added to this file."""

@@ -84,11 +84,6 @@ def test_a_healthy_answer(text: bytes) -> None:
     [
         (b"HTTP/1.1 503 Draining\r\nContent-Length: 0\r\n\r\n", "answered 503"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "answered 404"),
-        (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", "LF, not with CRLF"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\r\n", "LF, not with CRLF"),
-        (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "the status line"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nyes", "without sending complete"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nyes", "1 bytes follow the end"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: yes\r\n\r\n", "not HTTP/1.1"),
         (b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n", "not HTTP/1.1"),
         (b"HTTP/2 200 OK\r\n\r\n", "not HTTP/1.1"),
@@ -100,6 +95,25 @@ def test_a_healthy_answer(text: bytes) -> None:
 def test_what_is_no_healthy_answer_is_said(text: bytes, problem: str) -> None:
     with served(answered(text)) as port, pytest.raises(NotConformant, match=problem):
         port.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", "LF, not with CRLF"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\r\n", "LF, not with CRLF"),
+        (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "the status line"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nyes", "1 bytes follow the end"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nyes", "without sending complete"),
+    ],
+)
+def test_what_many_clients_forgive_is_wrong_all_the_same(text: bytes, problem: str) -> None:
+    with served(answered(text), answered(text)) as port:
+        port.check()
+        with port.connect() as connection:
+            connection.send(port.request())
+            with pytest.raises(NotConformant, match=problem):
+                connection.answer(strict=True)
 
 
 def test_a_reset_is_told_from_an_end() -> None:

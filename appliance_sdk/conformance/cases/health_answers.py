@@ -22,8 +22,7 @@ def tcp(rig: Rig) -> None:
     is told otherwise: an appliance that listens elsewhere, and a group that was not told, never
     become healthy.
     """
-    port = rig.healthy()._replace(http=False)
-    port.passes()
+    rig.healthy(http=False).passes()
 
 
 @case("health/http", MUST, _H, needs=_HTTP, reference=_AWS + ": success codes are 200 to 399")
@@ -36,8 +35,10 @@ def http(rig: Rig) -> None:
 def well_formed(rig: Rig) -> None:
     """An answer is HTTP/1.1: a status line, headers, an empty line, all ended by CRLF, and a body
     as long as Content-Length says or until the connection is closed."""
-    answer = rig.healthy().get()
-    expect(answer.status >= 200, f"status {answer.status}")
+    port = rig.healthy()
+    with port.connect() as connection:
+        connection.send(port.request())
+        connection.answer(strict=True)
 
 
 @case("health/closed", MUST, _H, needs=_HTTP, reference="RFC 9112 §9.6; " + _AWS)
@@ -66,7 +67,10 @@ def closed_in_order(rig: Rig) -> None:
         with port.connect() as connection:
             connection.send(port.request())
             connection.answer()
-            expect(connection.ending() != "reset", "the connection ended with a RST")
+            ending = connection.ending()
+        expect(ending != "reset", "the connection ended with a RST")
+        if ending == "open":
+            break  # another case's matter
 
 
 @case("health/kept-open", MUST, _H, needs=_HTTP, reference="RFC 9112 §9.3: persistent connections")
@@ -109,8 +113,8 @@ def in_pieces(rig: Rig) -> None:
         for byte in _cut(port.request(), 5):
             connection.send(byte)
             rig.advance(0.02)
-        answer = connection.answer()
-    expect(200 <= answer.status < 400, f"it was answered {answer.status}")
+        status = connection.status()
+    expect(200 <= status < 400, f"it was answered {status}")
 
 
 @case("health/head", SHOULD, _H, needs=_HTTP, reference="RFC 9110 §9.3.2")
@@ -119,7 +123,7 @@ def head(rig: Rig) -> None:
     port = rig.healthy()
     with port.connect() as connection:
         connection.send(port.request("HEAD"))
-        answer = connection.answer("HEAD")
+        answer = connection.answer("HEAD", strict=True)
         ending = connection.ending()
     expect(200 <= answer.status < 400, f"HEAD was answered {answer.status}")
     expect(ending != "more bytes", "HEAD was answered with a body")
@@ -164,7 +168,8 @@ def under_load(rig: Rig) -> None:
         for number in range(1000):
             rig.send(flow.to_server(b"load %d" % number))
         port.passes(SHORTEST_TIMEOUT_S)
-        rig.answers()
+        lost = rig.comes_up(TIMEOUT_S)
+        expect(not lost, f"after a thousand packets: {lost}")
 
 
 @case(
@@ -184,8 +189,8 @@ def asked_address(rig: Rig) -> None:
 def _succeeds(port: HealthPort, request: bytes, how: str) -> None:
     with port.connect() as connection:
         connection.send(request)
-        answer = connection.answer()
-    expect(200 <= answer.status < 400, f"a check {how} was answered {answer.status}")
+        status = connection.status()
+    expect(200 <= status < 400, f"a check {how} was answered {status}")
 
 
 def _all_at_once(port: HealthPort, timeout_s: float) -> None:
@@ -208,7 +213,7 @@ def _failures(port: HealthPort, timeout_s: float) -> list[str]:
         with connection:
             if port.http:
                 try:
-                    connection.answer()
+                    connection.status()
                 except NotConformant as error:
                     failed.append(str(error))
     return failed

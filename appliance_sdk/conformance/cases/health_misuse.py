@@ -53,7 +53,7 @@ def half_a_request(rig: Rig) -> None:
 @case("health/one-silent-connection", MUST, _H, needs=_TCP, reference=_STUCK)
 def one_silent_connection(rig: Rig) -> None:
     """While one connection is open and says nothing, checks are answered and packets pass."""
-    _stand_open(rig, 1, b"")
+    _stand_open(rig, 1, b"", TIMEOUT_S)
 
 
 @case("health/silent-connections", SHOULD, _H, needs=_TCP, reference=_STUCK)
@@ -65,13 +65,13 @@ def silent_connections(rig: Rig) -> None:
 @case("health/unfinished-requests", MUST, _H, needs=_HTTP, reference=_STUCK)
 def unfinished_requests(rig: Rig) -> None:
     """While eight requests have come to their middle and no further, checks are answered."""
-    _stand_open(rig, 8, rig.health.request()[:-4])
+    _stand_open(rig, 8, rig.health.request()[:-4], TIMEOUT_S)
 
 
 @case("health/slow-readers", MUST, _H, needs=_HTTP, reference=_STUCK)
 def slow_readers(rig: Rig) -> None:
     """While eight connections have asked and do not read the answer, checks are answered."""
-    _stand_open(rig, 8, rig.health.request())
+    _stand_open(rig, 8, rig.health.request(), TIMEOUT_S)
 
 
 @case("health/nonsense", MUST, _H, needs=_TCP, reference=_REACH)
@@ -125,7 +125,7 @@ def huge_request(rig: Rig) -> None:
     port.passes()
 
 
-def _stand_open(rig: Rig, count: int, said: bytes, timeout_s: float = TIMEOUT_S) -> None:
+def _stand_open(rig: Rig, count: int, said: bytes, timeout_s: float) -> None:
     """Checks and packets pass while so many connections stand open."""
     port = rig.healthy()
     with contextlib.ExitStack() as stack:

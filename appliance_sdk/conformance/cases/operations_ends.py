@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 
-from appliance_sdk.conformance.case import MUST, Profile, case
-from appliance_sdk.conformance.conversation import TcpConversation
+from appliance_sdk.conformance.case import MUST, NotConformant, Profile, case
+from appliance_sdk.conformance.conversation import Datagram, TcpConversation
 from appliance_sdk.conformance.prober import SHORTEST_TIMEOUT_S
 from appliance_sdk.conformance.rig import Rig, expect
 
@@ -40,33 +42,30 @@ def terminate(rig: Rig) -> None:
 def drain_fails_checks(rig: Rig) -> None:
     """After SIGTERM the next health check fails while packets of a flow still come."""
     port = rig.healthy()
-    flow = _drained(rig)
-    rig.returned(flow.to_server(b"is it healthy?"))
-    expect(bool(port.failing(SHORTEST_TIMEOUT_S)), "checks succeed after SIGTERM")
-    rig.control.kill()
+    with _draining(rig) as flow:
+        rig.returned(flow.to_server(b"is it healthy?"))
+        expect(bool(port.failing(SHORTEST_TIMEOUT_S)), "checks succeed after SIGTERM")
 
 
 @case("operations/drain-serves-flows", MUST, _O, needs=_DRAIN, reference=_PINNED)
 def drain_serves_flows(rig: Rig) -> None:
     """After SIGTERM, unhealthy, it goes on with the flows that it has, for 2 s at least."""
-    flow = _drained(rig)
-    for number in range(round(_SERVED_S / _STEP_S)):
-        rig.returned(flow.to_server(b"request %d" % number), flow.to_client(b"response"))
-        rig.advance(_STEP_S)
-    rig.returned(*flow.closing())
-    rig.control.kill()
+    with _draining(rig) as flow:
+        for number in range(round(_SERVED_S / _STEP_S)):
+            rig.returned(flow.to_server(b"request %d" % number), flow.to_client(b"response"))
+            rig.advance(_STEP_S)
+        rig.returned(*flow.closing())
 
 
 @case("operations/drain-takes-flows", MUST, _O, needs=_DRAIN, reference=_UNTIL)
 def drain_takes_flows(rig: Rig) -> None:
     """After SIGTERM it takes new flows for 2 s at least: GWLB sends them until its checks have
     failed, and for good if no target is healthy."""
-    _drained(rig)
-    for number in range(round(_SERVED_S / _STEP_S)):
-        flow = rig.tcp()
-        rig.returned(*flow.handshake(), rig.udp().to_server(b"new %d" % number))
-        rig.advance(_STEP_S)
-    rig.control.kill()
+    with _draining(rig):
+        for number in range(round(_SERVED_S / _STEP_S)):
+            flow = rig.tcp()
+            rig.returned(*flow.handshake(), rig.udp().to_server(b"new %d" % number))
+            rig.advance(_STEP_S)
 
 
 @case("operations/drain-loses-nothing", MUST, _O, needs=_DRAIN, reference=_PINNED)
@@ -74,17 +73,25 @@ def drain_loses_nothing(rig: Rig) -> None:
     """Packets that it was sent just before SIGTERM come back."""
     flow = rig.udp()
     sent = [flow.to_server(b"in flight %d" % number) for number in range(100)]
-    for datagram in sent:
-        rig.send(datagram)
-    rig.control.terminate()
-    for datagram in sent:
-        rig.comes_back(datagram)
-    rig.control.kill()
+    with _draining(rig, *sent):
+        for datagram in sent:
+            rig.comes_back(datagram)
 
 
-def _drained(rig: Rig) -> TcpConversation:
-    """An appliance that was told to end while a flow is open: that flow."""
+@contextlib.contextmanager
+def _draining(rig: Rig, *in_flight: Datagram) -> Iterator[TcpConversation]:
+    """The appliance is told to end while a flow is open, the one given, and packets come in.
+
+    What is left of it is ended: no other case is asked of that.
+    """
     flow = rig.tcp()
     rig.returned(*flow.handshake(), flow.to_server(b"before"))
+    for datagram in in_flight:
+        rig.send(datagram)
     rig.control.terminate()
-    return flow
+    try:
+        yield flow
+    except NotConformant as error:
+        raise NotConformant(f"{error}{rig.ended()}") from None
+    finally:
+        rig.control.kill()
