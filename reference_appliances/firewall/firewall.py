@@ -75,7 +75,7 @@ class Firewall(Appliance):
         """Put a policy in force; flows that it forbids get its verdict, the others live on."""
         ruleset = msgspec.convert(data, Ruleset)
         if self._ruleset is None or self._ruleset.limit != ruleset.limit:
-            self._limiter = NewFlowLimiter(ruleset.limit)
+            self._limiter = NewFlowLimiter(ruleset.limit, self.shared)
         self._ruleset = ruleset
         self._matcher = Matcher(ruleset, self.zone)
         if self._started:
@@ -97,7 +97,7 @@ class Firewall(Appliance):
     def flow_opened(self, flow: Flow) -> Opening:
         """Judge a flow by its first packet."""
         packet = flow.packet
-        if packet is not None and not self._limiter.take(packet.source, self.now):
+        if packet is not None and not self._limiter.take(packet.source):
             self.count(f"hits.{LIMIT}")
             return _LIMITED
         protocol = protocol_number(flow.protocol)

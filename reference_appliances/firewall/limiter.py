@@ -1,43 +1,29 @@
-"""How fast one source may open flows: a bounded table of token buckets."""
+"""How fast one source may open flows, over all workers."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from appliance_sdk import Shared
 from reference_appliances.firewall.ruleset import Limit
 
 
 class NewFlowLimiter:
-    """A bucket of flows for each source address; for IPv6 each /64, which is what one host gets.
+    """So many flows of each source in each window; for IPv6 of each /64, which one host gets.
 
-    At most `limit.sources` are remembered. For one more, the source that has been silent longest
-    is forgotten: it starts again with a full bucket, so the table costs memory, never safety of
-    the others.
+    A window is as long as the rate takes for a burst. When more sources are counted than
+    `[engine.shared] counters` holds, those with the fewest flows begin anew: never the loudest.
     """
 
-    __slots__ = ("_buckets", "_burst", "_rate", "_size")
+    __slots__ = ("_burst", "_shared", "_window_s")
 
-    def __init__(self, limit: Limit) -> None:
-        self._rate = limit.new_flows_per_second
-        self._burst = max(1.0, limit.burst or 2 * limit.new_flows_per_second)
-        self._size = limit.sources
-        self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+    def __init__(self, limit: Limit, shared: Shared) -> None:
+        rate = limit.new_flows_per_second
+        self._burst = max(1.0, limit.burst or 2 * rate)
+        self._window_s = self._burst / rate if rate else 0.0
+        self._shared = shared
 
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def take(self, source: bytes, now: float) -> bool:
-        """Whether `source` (packed) may open one more flow at `now` (seconds)."""
-        if not self._rate:
+    def take(self, source: bytes) -> bool:
+        """Whether `source` (packed) may open one more flow now."""
+        if not self._window_s:
             return True
         key = source if len(source) == 4 else source[:8]
-        bucket = self._buckets.pop(key, None)
-        tokens = self._burst
-        if bucket is not None:
-            left, since = bucket
-            tokens = min(self._burst, left + max(0.0, now - since) * self._rate)
-        elif len(self._buckets) >= self._size:
-            self._buckets.popitem(last=False)
-        allowed = tokens >= 1
-        self._buckets[key] = (tokens - 1 if allowed else tokens, now)
-        return allowed
+        return self._shared.count(b"new:" + key, window_s=self._window_s) <= self._burst

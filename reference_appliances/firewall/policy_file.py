@@ -228,8 +228,6 @@ class _Reader:
         for field in ("new_flows_per_second", "burst"):
             if not getattr(limit, field) >= 0:  # so that nan is caught, too
                 raise self._error("cannot be negative", f"limit.{field}", "0 = no limit")
-        if limit.sources < 1:
-            raise self._error("must be at least 1", "limit.sources", "")
 
     def _word(self, word: str, type_: Any, key: str) -> Any:
         if word in get_args(type_):

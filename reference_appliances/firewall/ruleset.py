@@ -38,14 +38,12 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `[limit]` table: how fast one source may open flows, in each worker."""
+    """The `[limit]` table: how fast one source may open flows, over all workers."""
 
     new_flows_per_second: float = 1000
     """A busy browser opens some tens a second, a scanner ten thousands; 0 = no limit."""
     burst: float = 0
     """Flows that may come at once; 0 = what two seconds allow."""
-    sources: int = 65_536
-    """Sources remembered; some 200 bytes each. Beyond it the longest silent one is forgotten."""
 
 
 class Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

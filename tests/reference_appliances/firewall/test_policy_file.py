@@ -140,7 +140,6 @@ def test_protocol_numbers_and_any() -> None:
         ('[default]\naction = "drop"', "default.action", "", ""),
         ("[limit]\nnew_flows_per_seconds = 5", "limit.new_flows_per_seconds", "unknown", "`new_f"),
         ("[limit]\nnew_flows_per_second = -5", "limit.new_flows_per_second", "negative", "0 ="),
-        ("[limit]\nsources = 0", "limit.sources", "at least 1", ""),
         ('home = "10.0.0.0"\nhomes = 1', "homes", "unknown key", "did you mean `home`?"),
     ],
 )
