@@ -164,9 +164,15 @@ class Faults:
     def set(self, on: str, **fault: Any) -> None:
         """Give the link of a target or a host a fault: `set("appliance-1", loss=0.1)`.
 
-        What is said of a direction replaces what was said of it before. Raises ConfigError.
+        What is said of a direction replaces what was said of it before. It begins at once and
+        is about packets; `Harness.schedule` has the rest. Raises ConfigError.
         """
-        self.begin(self.check(decode_config({"on": on, **fault}, Fault)))
+        made = decode_config({"on": on, **fault}, Fault)
+        for name in ("kill", "hang", "after_s", "for_s"):
+            if getattr(made, name):
+                hint = "use Harness.schedule(Fault(…))"
+                raise ConfigError("is not about packets", key=name, hint=hint)
+        self.begin(self.check(made))
 
     def check(self, fault: Fault, key: str = "") -> Fault:
         """The fault, if it can be here. Raises ConfigError."""

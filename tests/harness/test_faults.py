@@ -402,8 +402,9 @@ def test_flows_move_away_from_a_target_that_hangs() -> None:
         ({"on": TARGET, "loss": "much"}, "loss: expected `float`, got `str`"),
         ({"on": TARGET, "loss": 1, "direction": "up"}, "direction: invalid enum value 'up'"),
         ({"on": TARGET}, "says nothing that goes wrong"),
-        ({"on": "client", "hang": True}, "hang: client is a host"),
-        ({"on": TARGET, "kill": True, "for_s": 5}, "for_s: what was killed does not come back"),
+        ({"on": "client", "deaf": True}, "deaf: client is a host"),
+        ({"on": TARGET, "hang": True}, r"hang: is not about packets \(use Harness\.schedule"),
+        ({"on": TARGET, "loss": 1, "for_s": 5}, "for_s: is not about packets"),
     ],
 )
 def test_a_fault_that_cannot_be_is_one_line(
@@ -412,6 +413,13 @@ def test_a_fault_that_cannot_be_is_one_line(
     with pytest.raises(ConfigError, match=said) as caught:
         harness.faults.set(**fault)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_scheduled_is_checked_before_its_time(harness: Harness) -> None:
+    with pytest.raises(ConfigError, match="for_s: what was killed does not come back"):
+        harness.schedule(Fault(on=TARGET, kill=True, after_s=5, for_s=5))
+    with pytest.raises(ConfigError, match="hang: client is a host"):
+        harness.schedule(Fault(on="client", hang=True, after_s=5))
 
 
 def test_a_target_that_is_not_there_is_named(harness: Harness) -> None:
