@@ -25,6 +25,8 @@ from appliance_sdk.conformance.runner import run_cases
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.namespaces import Namespace
 
+pytestmark = pytest.mark.timeout(300)  # a busy machine takes its time
+
 HERE = Path(__file__).parent
 SUPPORT = HERE.parent / "support"
 BAD = [sys.executable, str(HERE / "bad_appliance.py")]
