@@ -8,6 +8,7 @@ from reference_appliances.ids.header import Header, Sets
 from reference_appliances.ids.keywords.content import Content
 from reference_appliances.ids.keywords.flow import FlowOption
 from reference_appliances.ids.keywords.packet import Dsize, Flags
+from reference_appliances.ids.keywords.threshold import Threshold
 from reference_appliances.ids.option import BUDGET, Subject
 from reference_appliances.ids.payload import Payload
 from reference_appliances.ids.rule import PROTOCOLS, Rule
@@ -37,6 +38,7 @@ class CompiledRule:
         "rule",
         "several",
         "stream_only",
+        "threshold",
         "to_server",
     )
 
@@ -58,7 +60,8 @@ class CompiledRule:
         self.to_server = flow.to_server
         protocol = PROTOCOLS[rule.protocol]
         self.stream_only = protocol.streams or flow.stream is True
-        self.about_flow = not options
+        self.threshold = next((o for o in options if isinstance(o, Threshold)), None)
+        self.about_flow = not [o for o in options if not isinstance(o, Threshold)]
         """Nothing but a header: what it says of a packet holds for the flow."""
         self.ip_only = self.about_flow and not negated
         of_packets = (

@@ -79,7 +79,12 @@ class PacketInspector(FlowHandler["Ids"]):
 
     def _report(self, found: list[CompiledRule], to_server: bool, *, stream: bool) -> Judgement:
         plugin: Ids = self.plugin
-        judgement = judge(found, stream=stream, prevent=plugin.prevents)
+        flow = self.flow
+
+        def weigh(match: CompiledRule) -> tuple[bool, bool]:
+            return plugin.weigh(match, flow, to_server=to_server)
+
+        judgement = judge(found, stream=stream, prevent=plugin.prevents, weigh=weigh)
         plugin.report(judgement.reported, self.flow, to_server=to_server)
         self.passed |= judgement.verdict == Verdict.DONE
         return judgement

@@ -114,6 +114,16 @@ class Ids(Appliance):
         if len(rules) > bound:
             self.count("alerts_suppressed", len(rules) - bound)
 
+    def weigh(self, match: CompiledRule, flow: Flow, *, to_server: bool) -> tuple[bool, bool]:
+        """Count a match of a rule with a threshold: does the rule act, is it reported?"""
+        threshold = match.threshold
+        if threshold is None:
+            return True, True
+        ends = flow.client_ip, flow.server_ip
+        source, destination = ends if to_server else ends[::-1]
+        key = match.id.to_bytes(8, "big") + threshold.key(source, destination)
+        return threshold.weigh(self.shared.count(key, window_s=threshold.seconds))
+
     def _inspector(self, flow: Flow) -> PacketInspector | Verdict:
         protocol = protocol_number(flow.protocol)
         if not any(self.detector.group(protocol, to_server) for to_server in (True, False)):

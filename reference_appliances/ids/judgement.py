@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 from appliance_sdk import Verdict
 from reference_appliances.ids.compiled import CompiledRule
@@ -21,7 +21,17 @@ class Judgement(NamedTuple):
 NOTHING = Judgement([])
 
 
-def judge(matched: Iterable[CompiledRule], *, stream: bool, prevent: bool) -> Judgement:
+Weigh: TypeAlias = Callable[[CompiledRule], tuple[bool, bool]]
+"""Asked of a rule with a threshold: does this match act, is it reported?"""
+
+
+def _always(_: CompiledRule) -> tuple[bool, bool]:
+    return True, True
+
+
+def judge(
+    matched: Iterable[CompiledRule], *, stream: bool, prevent: bool, weigh: Weigh = _always
+) -> Judgement:
     """Put what matched at one packet in order, and decide.
 
     `stream`: they matched in the stream. Then, and if a rule is about nothing but who talks to
@@ -32,11 +42,14 @@ def judge(matched: Iterable[CompiledRule], *, stream: bool, prevent: bool) -> Ju
     verdict: Verdict | None = None
     for match in sorted(matched, key=lambda found: found.order):
         rule = match.rule
+        acts, reports = weigh(match) if match.threshold is not None else (True, True)
+        if not acts:
+            continue
         whole_flow = stream or match.about_flow
         if rule.action == "pass":
             passed = Verdict.DONE if whole_flow else None
             return Judgement(reported, verdict or passed, passed=True)
-        if not rule.noalert:
+        if reports and not rule.noalert:
             reported.append(match)
         if not prevent or rule.action == "alert" or verdict is not None:
             continue
