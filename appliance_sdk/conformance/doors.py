@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from appliance_sdk.conformance.case import Ability
 from appliance_sdk.conformance.control import Control
@@ -47,7 +47,7 @@ class MemoryDoor:
 
     @contextlib.contextmanager
     def open(self, features: Features, seed: str, tap: Tap | None) -> Iterator[Rig]:
-        events: list[Event] = []
+        events: list[Event | dict[str, Any]] = []
         wire = MemoryWire(self._make(events.append, 0.0), events, eve_record)
         yield Rig(wire, features, seed, tap=tap)
 

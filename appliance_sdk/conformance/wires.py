@@ -75,14 +75,22 @@ class Plane(Protocol):
 
 
 class MemoryWire:
-    """An appliance in this process. Time moves when a case says so."""
+    """An appliance in this process. Time moves when a case says so.
+
+    What it reports are events, or EVE records that it has made itself.
+    """
 
     abilities = frozenset((Ability.CLOCK, Ability.ALERTS, Ability.NODES))
     nodes = ("10.9.0.11", "10.9.0.12", "10.8.0.11")
     addresses = ("10.9.1.21", "10.9.1.22")
     origins = ("10.9.0.0/24",)
 
-    def __init__(self, plane: Plane, events: list[Event], eve: Callable[[Event], dict[str, Any]]):
+    def __init__(
+        self,
+        plane: Plane,
+        events: Sequence[Event | dict[str, Any]],
+        eve: Callable[[Event], dict[str, Any]],
+    ) -> None:
         self._now = 0.0
         self._plane = plane
         self._events = events
@@ -125,7 +133,7 @@ class MemoryWire:
         raise HarnessError("there is no UDP in memory")
 
     def alerts(self) -> list[dict[str, Any]]:
-        return [self._eve(event) for event in self._events]
+        return [one if isinstance(one, dict) else self._eve(one) for one in self._events]
 
     def _take(self, ask: Callable[[], Sequence[Sent | Reply]]) -> None:
         try:

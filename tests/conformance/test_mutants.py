@@ -11,10 +11,11 @@ from mutants.known import KNOWN
 from mutants.mutant import BRACKET, MUTANTS, UNCAUGHT, Mutant
 from mutants.right import Right
 from mutants.right_firewall import RightFirewall
+from mutants.right_ids import RightIds
 
 from appliance_sdk.conformance.case import MUST
 
-RIGHT = [Right, RightFirewall]
+RIGHT = [Right, RightFirewall, RightIds]
 
 
 @pytest.mark.parametrize("kind", RIGHT, ids=lambda kind: kind.__name__)

@@ -125,12 +125,17 @@ def apart(rig: Rig) -> None:
     """Halves that are not in one stream or one datagram are not put together: of two connections,
     of two directions, of two datagrams, behind two endpoints."""
     half, other = CONTENT[REQUEST][:9], CONTENT[REQUEST][9:]
-    one, two = rig.tcp(80), rig.tcp(80)
-    rig.returned(*one.handshake(), *two.handshake())
+    one, two, three = rig.tcp(80), rig.tcp(80), rig.tcp(80)
+    rig.returned(*one.handshake(), *two.handshake(), *three.handshake())
     rig.returned(one.to_server(half), two.to_server(other), one.to_client(other))
-    for endpoint, part in ((ENDPOINT, half), (OTHER_ENDPOINT, other)):
-        flow = rig.tcp(80, **_SAME, client_port=40009, endpoint=endpoint)
-        rig.returned(*flow.handshake(), flow.to_server(part))
+    rig.returned(three.to_client(half), three.to_server(other))
+    here, there = (
+        rig.tcp(80, **_SAME, client_port=40009, endpoint=endpoint)
+        for endpoint in (ENDPOINT, OTHER_ENDPOINT)
+    )
+    rig.returned(*here.handshake(), *there.handshake(), here.to_server(half))
+    there.client_next = here.client_next
+    rig.returned(there.to_server(other))
     dns, name = rig.udp(53), question(NAME)
     rig.returned(dns.to_server(name[:21]), dns.to_server(name[21:]))
     reported(rig, REQUEST, 0)
@@ -156,9 +161,15 @@ def each_flow(rig: Rig) -> None:
 @case("ids/two-endpoints", MUST, _I, needs=_A, reference="address ranges of two endpoints overlap")
 def two_endpoints(rig: Rig) -> None:
     """The same 5-tuple behind two endpoints is two flows, and both are reported."""
-    for endpoint in (ENDPOINT, OTHER_ENDPOINT):
-        flow = rig.tcp(80, **_SAME, client_port=40008, endpoint=endpoint)
-        _exchange(rig, flow, http(CONTENT[REQUEST]), b"HTTP/1.1 200 OK\r\n\r\n")
+    flows = [
+        rig.tcp(80, **_SAME, client_port=40008, endpoint=endpoint)
+        for endpoint in (ENDPOINT, OTHER_ENDPOINT)
+    ]
+    for flow in flows:
+        rig.returned(*flow.handshake())
+    for flow in flows:
+        rig.returned(flow.to_server(http(CONTENT[REQUEST])), flow.ack(to_client=True))
+        rig.returned(flow.to_client(b"HTTP/1.1 200 OK\r\n\r\n"), flow.ack(), *flow.closing())
     found = reported(rig, REQUEST, 2)
     expect(len({one.get("flow_id") for one in found}) == 2, "two flows have one flow_id")
 

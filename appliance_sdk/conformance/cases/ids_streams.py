@@ -120,7 +120,7 @@ def sequence_wrap(rig: Rig) -> None:
     """Content whose sequence numbers go over 2^32 is found."""
     flow = rig.tcp(80)
     flow.client_next = 0xFFFFFFF0
-    rig.returned(*flow.handshake(), *pieces(flow, http(CONTENT[REQUEST]), 4))
+    rig.returned(*flow.handshake(), *pieces(flow, http(CONTENT[REQUEST]), 12))
     _ended(rig, flow)
     reported(rig, REQUEST)
 

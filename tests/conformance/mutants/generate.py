@@ -38,6 +38,14 @@ ABOUT = {
     ),
     "wrong_states": ("Firewalls: flows", "What passes because of what passed before."),
     "wrong_refusals": ("Firewalls: saying no", "Resets and ICMP errors."),
+    "wrong_alerts": (
+        "Intrusion detection: what is looked at, and reported",
+        "Made from [a right IDS]({tree}/right_ids.py) that has the suite's signatures.",
+    ),
+    "wrong_streams": (
+        "Intrusion detection: streams, and what is stopped",
+        "Content that comes in pieces, and flows that must not go on.",
+    ),
 }
 
 

@@ -47,6 +47,11 @@ KNOWN = (
         ("any-port-6081", "judges-what-is-in-geneve"),
     ),
     Fault(
+        "Suricata",
+        "a verdict on the packet inside a tunnel does not reach the packet outside",
+        ("verdict-stays-inside",),
+    ),
+    Fault(
         "flowdog",
         "connects a socket for each port to one node",
         ("socket-of-the-first-node",),

@@ -69,3 +69,9 @@ def _sum(data: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+def is_summed(packet: Packet) -> bool:
+    """Whether a segment has the right checksum (RFC 9293 §3.1)."""
+    ends = packet.source + packet.destination
+    return not _sum(ends + struct.pack(">II", len(packet.body), packet.protocol) + packet.body)
