@@ -12,6 +12,7 @@ from appliance_sdk.cli.conformance_run import choose_cases, find_case, run
 from appliance_sdk.cli.text import table
 from appliance_sdk.conformance.features import Features, feature_texts
 from appliance_sdk.conformance.outcome import Outcome
+from appliance_sdk.conformance.policy_files import FOLDER, POLICY, RULES, TEXT
 from appliance_sdk.conformance.report import CaseReport, read_report
 from appliance_sdk.conformance.vectors import INDEX, write_vectors
 
@@ -24,6 +25,7 @@ def conformance() -> None:
       appliance conformance run 127.0.0.1                           # one that runs already
       appliance conformance run --exec './mine --listen {address}'  # one that is started here
       appliance conformance run my-plugin                           # an installed plugin
+      appliance conformance policy                                  # what firewalls enforce
     """
 
 
@@ -69,6 +71,23 @@ def features() -> None:
     for name, text in feature_texts().items():
         default = str(getattr(Features(), name)).lower()
         click.echo(f"\n# {text}\n{name} = {default}")
+
+
+@conformance.command()
+@click.option("--json", "show", flag_value="json", help="For programs, an IDS's signatures too.")
+@click.option("--rules", "show", flag_value="rules", help="What an IDS looks for, for Suricata.")
+@click.option("--path", "show", flag_value="path", help="The folder with all three files.")
+def policy(show: str | None) -> None:
+    """Show what a firewall enforces, and an IDS looks for, in the profiles of these names.
+
+    A command that `run --exec` starts finds policy.json by CONFORMANCE_POLICY in its environment,
+    and the other files beside it.
+    """
+    if show == "path":
+        click.echo(FOLDER)
+        return
+    path = {"json": POLICY, "rules": FOLDER / RULES}.get(show or "", FOLDER / TEXT)
+    click.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
 @conformance.command()

@@ -26,6 +26,7 @@ from appliance_sdk.conformance.report_files import prepare, write_files
 from appliance_sdk.conformance.report_text import report_lines, result_line
 from appliance_sdk.conformance.rig import START_S
 from appliance_sdk.conformance.runner import run_cases
+from appliance_sdk.conformance.setup import Setup, find_setup, read_setup
 from appliance_sdk.errors import ConfigError, HarnessError
 from appliance_sdk.harness import InProcess, Running, Subprocess
 from appliance_sdk.plugin.base import Plugin
@@ -62,11 +63,20 @@ _UNREACHABLE = 3
 )
 @click.option("--health-path", default="/", show_default=True, help="What HTTP checks ask for.")
 @click.option(
+    "--events", default="", help="Of one that runs already: the file that it appends EVE JSON to."
+)
+@click.option(
+    "--setup",
+    "setup_path",
+    type=click.Path(path_type=Path),
+    help="Of a plugin: settings, features and profiles. By default conformance.toml beside it.",
+)
+@click.option(
     "--profile",
     "profiles",
-    default="transport",
-    show_default=True,
-    help="Which cases, with commas: " + ", ".join(Profile) + "; or all.",
+    default="",
+    help="Which cases, with commas: " + ", ".join(Profile) + "; or all. By default those of the "
+    "plugin's setup, else transport.",
 )
 @click.option("--case", "ids", multiple=True, help="Only this case, whatever it needs. Repeatable.")
 @click.option(
@@ -102,6 +112,8 @@ def run(
     netns: bool,
     health_port: int,
     health_path: str,
+    events: str,
+    setup_path: Path | None,
     profiles: str,
     ids: Sequence[str],
     features_from: str,
@@ -119,20 +131,32 @@ def run(
 
     APPLIANCE is an IPv4 address where one runs, or a plugin (an installed name, module:Class or
     file.py:Class) that is asked in this process; KEY=VALUE are the plugin's settings. Or give a
-    command with --exec. It must forward everything for the profiles transport, health and flow.
+    command with --exec. It must forward everything for the profiles transport, health and flow;
+    for firewall and ids see `appliance conformance policy`.
 
     Exit status: 0 conformant, 1 not, 2 a mistake in what was typed, 3 it could not be asked.
     """
-    cases = choose_cases(profiles, ids)
+    plugin, given = _plugin(own, appliance, settings, command)
+    setup = _setup(plugin, setup_path)
+    own_profiles = tuple(Profile) if profiles else (Profile.TRANSPORT,)
+    cases = choose_cases(profiles, ids, setup.profiles if setup else own_profiles)
     known = read_expected(expected) if expected and not _new(expected, update_expected) else {}
     if update_expected and expected is None:
         raise ConfigError("--update-expected needs --expected FILE")
-    base = Features() if features_from in ("", "auto") else read_features(Path(features_from))
+    base = setup.features if setup else Features()
+    if features_from not in ("", "auto"):
+        base = read_features(Path(features_from))
     base = _declare(base, declared)
     who = _implementation(implementation)
     if out is not None:
         prepare(out)
-    tested = _tested(own, appliance, settings, command, Running("", health_port, health_path))
+    tested: InProcess | Subprocess | Running
+    if plugin is not None:
+        tested = _instance(plugin, setup, given)
+    elif command:
+        tested = _command(command, health_port, health_path)
+    else:
+        tested = Running(appliance or "", health_port, health_path, events)
     if netns and isinstance(tested, Running):
         hint = "give a plugin, or --exec 'COMMAND'"
         raise ConfigError("--netns is for what the suite starts, not for an address", hint=hint)
@@ -197,35 +221,47 @@ def _ask(
     return results, found
 
 
-def _tested(
-    own: type[Plugin] | None,
-    appliance: str | None,
-    settings: Sequence[str],
-    command: str,
-    running: Running,
-) -> Any:
-    """What stands for the appliance; `running` has the health port. Raises ConfigError."""
+def _plugin(
+    own: type[Plugin] | None, appliance: str | None, settings: Sequence[str], command: str
+) -> tuple[type[Plugin] | None, Sequence[str]]:
+    """The plugin that is to be asked, if it is one, and its settings. Raises ConfigError."""
     if command:
         if appliance or settings:
             raise ConfigError("give an APPLIANCE or --exec, not both")
-        try:
-            return Subprocess(
-                command, health_port=running.health_port, health_path=running.health_path
-            )
-        except HarnessError as error:
-            raise ConfigError(str(error), key="--exec") from None
+        return None, ()
     if own is not None and (not appliance or "=" in appliance):
-        given = (appliance, *settings) if appliance else settings
-        return InProcess(own, **_settings(given))
+        return own, (appliance, *settings) if appliance else settings
     if not appliance:
         raise ConfigError("which appliance?", hint="an address, a plugin, or --exec 'COMMAND'")
     try:
         ipaddress.IPv4Address(appliance)
     except ValueError:
-        return InProcess(find_plugin(appliance), **_settings(settings))
+        return find_plugin(appliance), settings
     if settings:
         raise ConfigError("settings are for plugins; an address has none")
-    return msgspec.structs.replace(running, address=appliance)
+    return None, ()
+
+
+def _setup(plugin: type[Plugin] | None, path: Path | None) -> Setup | None:
+    """How the plugin is to be started, if that is said; from which file is shown."""
+    if path is not None and plugin is None:
+        raise ConfigError("--setup is for plugins; see --features for others")
+    setup = read_setup(path) if path is not None else find_setup(plugin) if plugin else None
+    if setup is not None:
+        click.echo(f"settings and features: {setup.path}")
+    return setup
+
+
+def _instance(plugin: type[Plugin], setup: Setup | None, texts: Sequence[str]) -> InProcess:
+    settings = _settings(texts)
+    return setup.instance(plugin, **settings) if setup else InProcess(plugin, **settings)
+
+
+def _command(command: str, health_port: int, health_path: str) -> Subprocess:
+    try:
+        return Subprocess(command, health_port=health_port, health_path=health_path)
+    except HarnessError as error:
+        raise ConfigError(str(error), key="--exec") from None
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:
@@ -242,12 +278,15 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def choose_cases(profiles: str, ids: Sequence[str]) -> list[Case]:
+def choose_cases(
+    profiles: str, ids: Sequence[str], own: Sequence[Profile] = tuple(Profile)
+) -> list[Case]:
+    """The cases of these profiles, or with these ids. `own`: what "all" or nothing means."""
     if ids:
         return [find_case(id) for id in ids]
     names = [name.strip() for name in profiles.split(",") if name.strip()]
     if not names or names == ["all"]:
-        return list(all_cases().values())
+        names = list(own)
     for name in names:
         if name not in list(Profile):
             known = ", ".join(Profile)

@@ -13,6 +13,7 @@ from typing import Any
 from appliance_sdk.conformance.control import Control
 from appliance_sdk.conformance.doors import Door, MemoryDoor, UdpDoor
 from appliance_sdk.conformance.places import Apart, Ground, Place, Together
+from appliance_sdk.conformance.policy_files import POLICY
 from appliance_sdk.conformance.rig import START_S
 from appliance_sdk.conformance.wires import MemoryWire, Plane
 from appliance_sdk.dataplane.memory import MemoryPlane
@@ -27,12 +28,18 @@ HEALTH_PORT = 8080
 
 
 def open_door(
-    appliance: Any, plane: str = "", *, netns: bool = False, start_s: float = START_S
+    appliance: Any,
+    plane: str = "",
+    *,
+    netns: bool = False,
+    start_s: float = START_S,
+    raw: bool | None = None,
 ) -> Door:
     """The door to an appliance: a Plugin class, InProcess, Subprocess or Running.
 
     `plane` is "memory" or "udp"; by default what is in this process is asked there. With `netns`
-    what is started runs in a network namespace of its own. A command is given CONFORMANCE_POLICY
+    what is started runs in a network namespace of its own. `raw`: a plugin over UDP answers by a
+    raw socket, by default if it may. A command is given CONFORMANCE_POLICY
     and CONFORMANCE_EVENTS in its environment. Raises HarnessError.
     """
     if isinstance(appliance, type) and issubclass(appliance, Plugin):
@@ -43,7 +50,7 @@ def open_door(
         names = ", ".join(plugin.name for plugin in appliance.plugins)
         if plane != "udp" and not netns:
             return _in_memory(appliance, f"{names} in this process")
-        return _started(appliance, f"{names} over UDP", start_s, netns)
+        return _started(appliance, f"{names} over UDP", start_s, netns, raw)
     if plane == "memory":
         raise HarnessError("only a plugin can be asked in memory, a process or address cannot")
     if isinstance(appliance, Subprocess):
@@ -65,7 +72,11 @@ def _in_memory(appliance: InProcess, description: str) -> Door:
 
 
 def _started(
-    appliance: InProcess | Subprocess, description: str, start_s: float, netns: bool
+    appliance: InProcess | Subprocess,
+    description: str,
+    start_s: float,
+    netns: bool,
+    raw: bool | None = None,
 ) -> Door:
     with contextlib.ExitStack() as owned:
         folder = Path(owned.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
@@ -76,13 +87,20 @@ def _started(
         process: ApplianceProcess
         port, path = HEALTH_PORT, "/"
         if isinstance(appliance, InProcess):
-            process = appliance.forked(port, origins=place.origins, events=str(events), log=log)
+            process = appliance.forked(
+                port,
+                origins=place.origins,
+                events=str(events),
+                log=log,
+                addresses=place.addresses,
+                raw=raw,
+            )
         else:
             port, path = appliance.health_port, appliance.health_path
             process = appliance.again(
                 port,
                 origins=place.origins,
-                env={"CONFORMANCE_EVENTS": str(events)},
+                env={"CONFORMANCE_POLICY": str(POLICY), "CONFORMANCE_EVENTS": str(events)},
                 log=log,
                 device=ground.device,
             )
@@ -111,7 +129,8 @@ def _running(appliance: Running, start_s: float) -> Door:
         appliance.address, health_port=appliance.health_port, health_path=appliance.health_path
     )
     place = _place_before(appliance.address)
-    return UdpDoor(f"{appliance.address}:6081", place, control, start_s=start_s)
+    events = Path(appliance.events) if appliance.events else None
+    return UdpDoor(f"{appliance.address}:6081", place, control, events=events, start_s=start_s)
 
 
 def _place_before(address: str) -> Place:

@@ -25,7 +25,7 @@ from appliance_sdk.plugin.enabling import enable
 from appliance_sdk.plugin.events import Event
 from appliance_sdk.plugin.loading import run_load, unpack
 from appliance_sdk.plugin.manager import Pipeline, ZoneSettings
-from appliance_sdk.server.config import ApplianceConfig
+from appliance_sdk.server.config import ApplianceConfig, Listen
 from appliance_sdk.wire.geneve import PORT
 
 _BUFFER_BYTES = 212_992
@@ -80,12 +80,23 @@ class InProcess:
         origins: str = "127.0.0.0/8",
         events: str = "",
         log: Path | None = None,
+        addresses: tuple[str, ...] = (),
+        raw: bool | None = None,
     ) -> Forked:
-        """The same appliance as a process of its own. Raises HarnessError if it cannot be one."""
-        if len(self.plugins) != 1 or self._zones:
+        """The same appliance as a process of its own. Raises HarnessError if it cannot be one.
+
+        It listens on the address of its target and on `addresses`; `raw`: it answers by a raw
+        socket, by default if it may.
+        """
+        if len(self.plugins) != 1:
             raise HarnessError("over UDP an appliance is one plugin; for more use Subprocess(…)")
         config = self._enabled[0].config
-        settings = ApplianceConfig(engine=self._engine, drain=SHORT_DRAIN)
+        settings = ApplianceConfig(
+            engine=self._engine,
+            zones=self._zones or {},
+            listen=Listen(addresses=addresses, raw=raw),
+            drain=SHORT_DRAIN,
+        )
         return Forked(
             self.plugins[0],
             config,

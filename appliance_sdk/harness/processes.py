@@ -308,7 +308,7 @@ class Forked:
             self._settings,
             origins=(self._origins,),
             events=Events(file=self._events, stats_interval_s=0),
-            listen=Listen(addresses=(target.address,), raw=self._settings.listen.raw),
+            listen=Listen(addresses=self._addresses(target), raw=self._settings.listen.raw),
             health=Health(address=target.address, port=self._health_port),
             log=Log(format="console", level="error" if quiet else "info"),
             plugins={self._plugin.name: self._config},
@@ -366,6 +366,11 @@ class Forked:
 
     def stop(self) -> None:
         stop_all([self])
+
+    def _addresses(self, target: Target) -> tuple[str, ...]:
+        """The target's, and what the settings have besides "every address"."""
+        also = [a for a in self._settings.listen.addresses if a not in ("0.0.0.0", target.address)]
+        return target.address, *also
 
 
 def stop_all(processes: Iterable[ApplianceProcess]) -> None:

@@ -12,3 +12,5 @@ class Running(msgspec.Struct, frozen=True):
     """IPv4; it listens there on UDP port 6081."""
     health_port: int = 8080
     health_path: str = "/"
+    events: str = ""
+    """The file that it appends EVE JSON to, if the conformance suite shall read that."""

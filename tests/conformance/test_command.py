@@ -26,11 +26,14 @@ HERE = Path(__file__).parent
 SOME = ["--case", "reply/once", "--case", "geneve/version", "--case", "tuple/icmp-error-of-flow"]
 
 MODULE = """
-from appliance_sdk import Appliance, Plugin, Verdict
+from appliance_sdk import Appliance, Plugin, PluginConfig, Verdict
+
+class GoodConfig(PluginConfig, frozen=True, kw_only=True):
+    greeting: str = "none"
 
 class Good(Appliance):
     name = "good"
-    greeting: str = "none"
+    config: GoodConfig
     def flow_opened(self, flow):
         return Verdict.DROP if flow.packet.icmp_type == 3 else Verdict.DONE
 
@@ -94,6 +97,9 @@ def test_a_case_is_explained() -> None:
         (["run", "127.0.0.1", "--features", "/nowhere"], "/nowhere: no such file"),
         (["run", "127.0.0.1", "--implementation", "colour=blue"], "no such field"),
         (["run", "no-such-plugin"], "no-such-plugin"),
+        (["run", "127.0.0.1", "--setup", "x.toml"], "--setup is for plugins"),
+        (["run", "firewall", "--setup", "/nowhere"], "/nowhere: no such file"),
+        (["run", "firewall", "polciy=x"], "did you mean `policy`"),
     ],
 )
 def test_mistakes_are_said_in_a_line(arguments: list[str], message: str) -> None:
@@ -186,6 +192,55 @@ def test_features_can_be_declared_in_a_file(module: Path, tmp_path: Path) -> Non
     assert "unsupported" in done.output
     path.write_text("ipv7 = true\n")
     assert "ipv6" in str(call("run", f"{module}:Good", "--features", str(path)).exception)
+
+
+SETUP = """
+appliance = "good"
+profiles = ["flow"]
+[settings]
+greeting = "{here}"
+[features]
+midstream = false
+"""
+
+
+def test_what_lies_beside_a_plugin_says_how_it_is_asked(module: Path) -> None:
+    setup = module.parent / "conformance.toml"
+    setup.write_text(SETUP)
+    done = call("run", f"{module}:Good")
+    assert done.exit_code == 0, done.output
+    assert f"settings and features: {setup}" in done.output
+    assert "flow " in done.output
+    assert "transport" not in done.output
+    assert call("run", f"{module}:Good", "--profile", "all").output.count("CONFORMANT") == 2
+    assert "transport" in call("run", f"{module}:Good", "--profile", "transport").output
+    assert "settings and features" not in call("run", f"{module}:Bad", *SOME[:2]).output
+    setup.rename(setup.with_name("other.toml"))
+    given = call("run", f"{module}:Good", "--setup", str(setup.with_name("other.toml")), *SOME[:2])
+    assert "other.toml" in given.output
+    setup.write_text(SETUP.replace("midstream", "midstraem"))
+    assert "did you mean `midstream`" in str(call("run", f"{module}:Good").exception)
+
+
+def test_the_policy_is_shown_for_people_programs_and_suricata() -> None:
+    folder = Path(call("policy", "--path").output.strip())
+    assert call("policy").output == (folder / "policy.txt").read_text()
+    assert call("policy", "--rules").output == (folder / "alerts.rules").read_text()
+    assert json.loads(call("policy", "--json").output)["default"] == "drop"
+
+
+def test_a_command_is_told_where_the_policy_and_the_events_are(tmp_path: Path) -> None:
+    echo = HERE.parent / "support" / "echo_appliance.py"
+    seen = tmp_path / "environment"
+    script = f'env > {seen}; exec {sys.executable} {echo} "$1" "$2"'
+    command = f"sh -c '{script}' - {{address}} {{health_port}}"
+    done = call("run", "--exec", command, *SOME[:2])
+    assert done.exit_code == 0, done.output
+    environment = dict(line.partition("=")[::2] for line in seen.read_text().splitlines())
+    policy = Path(environment["CONFORMANCE_POLICY"])
+    assert json.loads(policy.read_text())["version"] == 1
+    assert {path.name for path in policy.parent.iterdir()} >= {"policy.txt", "alerts.rules"}
+    assert Path(environment["CONFORMANCE_EVENTS"]).name == "events.json"
 
 
 def test_a_subclass_tests_itself(module: Path) -> None:
