@@ -59,7 +59,9 @@ def reported(rig: Rig, sid: int, count: int = 1) -> list[dict[str, Any]]:
 
     Raises NotConformant. With a count of 0 it waits until what was sent has been looked at.
     """
-    _wait(rig, lambda: len(alerts(rig, sid)) >= count)
+    enough = _wait(rig, lambda: len(alerts(rig, sid)) >= count)
+    got = len(alerts(rig, sid))
+    expect(enough, f"{got} alerts of signature {sid}, not {count}, within {ALERT_S:g} s")
     mark = rig.udp(53)
     rig.returned(mark.to_server(question(MARK)))
     seen = _wait(rig, lambda: any(_is_from(alert, mark.client_port) for alert in alerts(rig, MARK)))
