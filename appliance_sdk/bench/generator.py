@@ -204,24 +204,6 @@ class Generator:
                 raise
             self.why = str(error)
 
-    def send(
-        self,
-        network: Network,
-        address: str,
-        load: Load,
-        *,
-        pids: Sequence[int] = (),
-        cores: Sequence[int] = (),
-        polite: bool = False,
-    ) -> Sent:
-        """Put this load on the appliance at `address`, and wait for what comes of it.
-
-        The processor time of `pids` and `cores` is measured. `polite`: they share a core with us.
-        Raises HarnessError if it cannot be sent.
-        """
-        sending = self.start(network, address, load, pids=pids, cores=cores, polite=polite)
-        return sending.finish()
-
     def start(
         self,
         network: Network,
@@ -232,7 +214,10 @@ class Generator:
         cores: Sequence[int] = (),
         polite: bool = False,
     ) -> Sending:
-        """The same without waiting."""
+        """Put this load on the appliance at `address`.
+
+        The processor time of `pids` and `cores` is measured. `polite`: they share a core with us.
+        """
         command = [*self._command, *_arguments(load), "--appliance", address]
         for pid in pids:
             command += ["--pid", str(pid)]

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from appliance_sdk.bench.contestants import Appliance, Contestant, Hairpin, Program
 from appliance_sdk.bench.figures import Result, Row, Series, Target
-from appliance_sdk.bench.generator import Generator, Load, Sent
+from appliance_sdk.bench.generator import Generator, Load, Sending, Sent
 from appliance_sdk.bench.machine import share_cores
 from appliance_sdk.bench.network import Network
 from appliance_sdk.errors import HarnessError
@@ -40,7 +40,7 @@ class Pace(NamedTuple):
     """Of its clock, likewise."""
 
 
-QUICK = Pace(0.4, 3, 3, 3.0, 250_000, 40_000, 2.0)
+QUICK = Pace(0.4, 3, 3, 3.0, 200_000, 40_000, 2.0)
 FULL = Pace(1.0, 7, 6, 10.0, 1_000_000, 100_000, 24.0)
 
 
@@ -124,7 +124,7 @@ class Lab:
         """The two namespaces, made when they are first asked for. Raises HarnessError."""
         if self._network is None:
             usable = os.sched_getaffinity(0)
-            network = Network(self.cores.gwlb, self.cores.appliances)
+            network = Network(self.cores.gwlb, self.cores.of(1))
             self._network = self._exit.enter_context(network)
             if not self.cores.shared:  # we ask for health, which must cost the appliances nothing
                 self._exit.callback(os.sched_setaffinity, 0, usable)
@@ -198,18 +198,23 @@ class Lab:
         if load.tcp or not load.flows:  # connections begin anew, flows are to be new ones
             self._epoch = self._epoch % _EPOCHS + 1
             load = load._replace(epoch=self._epoch)
-        contestant = entry.contestant
-        with contestant.turn():
-            sent = self.generator.send(
-                self.network,
-                contestant.address,
-                load,
-                pids=contestant.pids(),
-                cores=self.cores.of(contestant.workers),
-                polite=self.cores.shared,
-            )
+        with entry.contestant.turn():
+            sent = self.start(entry.contestant, load).finish()
         self.tally.add(entry.name, sent)
         return sent
+
+    def start(self, contestant: Contestant, load: Load) -> Sending:
+        """A load that is under way when this returns; finish it, and tell the tally."""
+        cores = self.cores.of(contestant.workers)
+        self.network.steer(cores)
+        return self.generator.start(
+            self.network,
+            contestant.address,
+            load,
+            pids=contestant.pids(),
+            cores=cores,
+            polite=self.cores.shared,
+        )
 
     def saturate(self, entries: Sequence[Entry]) -> dict[str, list[Sent]]:
         """As many packets as each can take: A B C, A B C, ... so that noise hits all alike."""

@@ -26,6 +26,7 @@ class Network:
     def __init__(self, gwlb_cores: Sequence[int], appliance_cores: Sequence[int]) -> None:
         """Make it. Raises HarnessError if this process may not."""
         self.gwlb = Namespace()
+        self._appliance_cores: tuple[int, ...] = ()
         self.steered = True
         """Whether each side's packets are received on its own cores (RPS)."""
         try:
@@ -33,7 +34,7 @@ class Network:
             try:
                 self._join()
                 self._steer(self.gwlb, NODE_DEVICE, gwlb_cores)
-                self._steer(self.appliances, APPLIANCE_DEVICE, appliance_cores)
+                self.steer(appliance_cores)
             except BaseException:
                 self.appliances.close()
                 raise
@@ -50,6 +51,12 @@ class Network:
     def add_address(self, address: str) -> None:
         """One more address on the appliances' side."""
         self.appliances.ip(f"address add {address}/16 dev {APPLIANCE_DEVICE}")
+
+    def steer(self, cores: Sequence[int]) -> None:
+        """Have the appliances' side receive on these cores from now on."""
+        if tuple(cores) != self._appliance_cores:
+            self._steer(self.appliances, APPLIANCE_DEVICE, cores)
+            self._appliance_cores = tuple(cores)
 
     def close(self) -> None:
         """Remove everything, and whoever is left inside."""

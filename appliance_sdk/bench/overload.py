@@ -67,14 +67,7 @@ def overload(lab: Lab) -> Result:
 
 def _flood(lab: Lab, entry: Entry, appliance: Appliance) -> tuple[Sent, list[Asked]]:
     load = entry.load._replace(seconds=lab.pace.flood_s)
-    sending = lab.generator.start(
-        lab.network,
-        appliance.address,
-        load,
-        pids=appliance.pids(),
-        cores=lab.cores.of(1),
-        polite=lab.cores.shared,
-    )
+    sending = lab.start(appliance, load)
     asked = []
     try:
         while sending.running:

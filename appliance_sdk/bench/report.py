@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +11,10 @@ from typing import Any, NamedTuple
 from appliance_sdk.bench.figures import Result, as_plain
 from appliance_sdk.bench.lab import QUICK, Lab
 from appliance_sdk.bench.machine import describe_machine
+from appliance_sdk.bench.processors import Processors
 from appliance_sdk.bench.scenarios import Scenario
+
+_LOOK_S = 1.0
 
 
 class Report(NamedTuple):
@@ -36,19 +40,18 @@ def run_scenarios(lab: Lab, scenarios: Sequence[Scenario]) -> Report:
     conditions = describe_machine()
     conditions["date"] = time.strftime("%Y-%m-%d")
     conditions["run"] = "quick" if lab.pace == QUICK else f"{lab.pace.repeats} repeats"
-    before = _load()
+    conditions["busy before"] = f"{_busy(_LOOK_S):.0%} of the cores"
     results = [scenario.run(lab) for scenario in scenarios]
     if any(scenario.needs_root for scenario in scenarios):
         conditions.update(_network_conditions(lab))
         results.append(lab.tally.result())
-    conditions["load average"] = f"{before:.1f} at the beginning, of all that ran here"
     return Report(results, conditions)
 
 
 def _network_conditions(lab: Lab) -> dict[str, str]:
     generator = lab.generator
     cores = lab.cores
-    placed = f"load balancer on {_list(cores.gwlb)}, appliances on {_list(cores.appliances)}"
+    placed = f"load balancer on {_list(cores.gwlb)}, appliances on {_list(cores.of(2))}"
     if cores.shared:
         placed = "one for everything: the generator takes from what it measures"
     return {
@@ -62,6 +65,9 @@ def _list(cores: Sequence[int]) -> str:
     return "core" + ("s " if len(cores) > 1 else " ") + ", ".join(map(str, cores))
 
 
-def _load() -> float:
-    with open("/proc/loadavg", encoding="ascii") as file:
-        return float(file.read().split()[0])
+def _busy(seconds: float) -> float:
+    """The share of the time that the cores we may use are not idle, though we do nothing."""
+    cores = sorted(os.sched_getaffinity(0))
+    processors = Processors((), cores)
+    time.sleep(seconds)
+    return processors.used().busy_s / seconds / len(cores)

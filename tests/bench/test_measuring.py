@@ -48,34 +48,41 @@ LOADS = [
 ]
 
 
-def test_every_packet_comes_back_and_is_checked(both: Lab) -> None:
-    contestants: list[Contestant] = [
-        both.naive(),
-        both.appliance("one", "One"),
-        both.appliance("stream", "Stream"),
-        both.appliance("unprivileged", "One", raw=False),
-        both.appliance("workers", "One", workers=2),
-    ]
-    hairpin = both.hairpin()
-    if hairpin is not None:
-        contestants.append(hairpin)
-    with both.started(*contestants):
+def all_come_back(lab: Lab, contestants: list[Contestant]) -> None:
+    with lab.started(*contestants):
         for contestant in contestants:
             for load in LOADS:
-                sent = both.send(Entry(contestant.name, contestant, load))
+                sent = lab.send(Entry(contestant.name, contestant, load))
                 where = f"{contestant.name}, {load}: {sent}"
                 assert sent.opened == load.open_rounds * load.flows, where
                 assert (sent.sent, sent.answered, sent.wrong, sent.other) == (400, 400, 0, 0), where
                 assert (sent.repeated, sent.reordered, sent.unread) == (0, 0, 0), where
                 assert sent.whole == (sent.opened + 400) // 10, where
-    assert both.tally.result().targets[0].ok
-    assert both.tally.answered == both.tally.whole * 10
+    assert lab.tally.result().targets[0].ok
+    assert lab.tally.answered == lab.tally.whole * 10
+
+
+def test_every_packet_comes_back_and_is_checked(lab: Lab) -> None:
+    contestants: list[Contestant] = [
+        lab.naive(),
+        lab.appliance("stream", "Stream"),
+        lab.appliance("unprivileged", "One", raw=False),
+        lab.appliance("workers", "One", workers=2),
+    ]
+    hairpin = lab.hairpin()
+    if hairpin is not None:
+        contestants.append(hairpin)
+    all_come_back(lab, contestants)
+
+
+def test_the_same_with_either_generator(both: Lab) -> None:
+    all_come_back(both, [both.appliance("one", "One")])
 
 
 @pytest.mark.parametrize("fault", [name for name in FAULTS if name != "none"])
 def test_a_wrong_appliance_is_caught(lab: Lab, fault: str) -> None:
     wrong = lab.program(fault, str(WRONG), fault)
-    load = Load(flows=20, open_rounds=0, packets=500, window=8, seconds=60, whole_every=5)
+    load = Load(flows=20, open_rounds=0, packets=500, rate=2000, seconds=60, whole_every=5)
     with lab.started(wrong):
         sent = lab.send(Entry(fault, wrong, load))
     if fault == "silent":
@@ -144,7 +151,7 @@ def test_loss_is_found(lab: Lab) -> None:
 
 def test_a_generator_that_cannot_send_says_why(lab: Lab) -> None:
     with pytest.raises(HarnessError, match="the generator failed: --size 20"):
-        lab.generator.send(lab.network, "10.200.1.1", Load(size=20))
+        lab.generator.start(lab.network, "10.200.1.1", Load(size=20)).finish()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
