@@ -129,7 +129,8 @@ class Control:
         if status is None:
             return ""
         said = self._process.tail()
-        return f"; it ended with status {status}" + (f" and said: {said}" if said else "")
+        hint = " (a daemon? the suite needs it in the foreground)" if status == 0 else ""
+        return f"; it ended with status {status}{hint}" + (f" and said: {said}" if said else "")
 
     def close(self) -> None:
         """End what was started."""

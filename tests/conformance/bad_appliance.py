@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -12,6 +13,12 @@ mode, address = sys.argv[1], sys.argv[2]
 if mode == "exits":
     print("no licence found", flush=True)
     sys.exit(7)
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode == "daemon":  # leaves its session; what was started ends at once
+    if os.fork():
+        sys.exit(0)
+    os.setsid()
 if mode == "silent":
     time.sleep(600)
 
@@ -23,6 +30,11 @@ if mode in ("child", "escapes") and os.fork() == 0:
     if mode == "escapes":
         os.setsid()
     time.sleep(600)
+if mode == "grandchild" and os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
 seen = 0
 while True:
     packet, (node, port) = geneve.recvfrom(65535)

@@ -20,6 +20,7 @@ from appliance_sdk.conformance.case import all_cases
 from appliance_sdk.conformance.report import report_schema
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness import Subprocess
+from appliance_sdk.harness.process_tree import family
 from appliance_sdk.wire.capture import read_capture
 
 HERE = Path(__file__).parent
@@ -316,6 +317,38 @@ def test_interrupted_it_leaves_no_process(signum: int, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_an_appliance_is_stopped_it_leaves_no_process(signum: int) -> None:
+    script = HERE / "wrong_process.py"
+    command = f"{sys.executable} {script} always-well {{address}} {{health_port}}"
+    case = ["--case", "health/data-path-hangs", "--health-port", "18999"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "appliance_sdk", "conformance", "run", "--exec", command, *case],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    members: list[int] = []
+    try:
+        deadline = time.monotonic() + 60
+        while not any(stopped(pid) for pid in members) and time.monotonic() < deadline:
+            members = family(process.pid)
+            time.sleep(0.02)
+        assert len(members) >= 3  # the suite, and the appliance's
+        process.send_signal(signum)
+        assert process.wait(60) in (130, 143)
+        assert not [pid for pid in members if family(pid)]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def stopped(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 def test_the_schema_of_a_report_is_the_one_in_the_documentation() -> None:

@@ -12,6 +12,7 @@ import pytest
 from appliance_sdk import Plugin, Verdict
 from appliance_sdk.conformance import runner
 from appliance_sdk.conformance.case import Case, Level, NotConformant, Profile, all_cases
+from appliance_sdk.conformance.doors import UdpDoor
 from appliance_sdk.conformance.features import Features
 from appliance_sdk.conformance.openers import open_door
 from appliance_sdk.conformance.outcome import Outcome, Result, judge
@@ -19,6 +20,7 @@ from appliance_sdk.conformance.rig import Rig
 from appliance_sdk.conformance.runner import run_cases
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness import Subprocess
+from appliance_sdk.harness.process_tree import family
 
 BAD = [sys.executable, str(Path(__file__).parent / "bad_appliance.py")]
 
@@ -251,30 +253,28 @@ def test_swapped_ports_are_named() -> None:
         ask_udp("swaps", start_s=0.5)
 
 
-def test_no_child_is_left_behind() -> None:
-    chosen = [all_cases()["inner/ping"]]
-    door = open_door(Subprocess([*BAD, "child", "{address}"]))
+def test_a_daemon_is_unreachable_and_ended() -> None:
+    door = open_door(Subprocess([*BAD, "daemon", "{address}"]), start_s=30)
+    assert isinstance(door, UdpDoor)
     try:
-        run_cases(chosen, door, Features())
-        session = door.control.process.pid  # type: ignore[attr-defined]
-        assert members(session)
+        with pytest.raises(HarnessError, match="in the foreground"):
+            run_cases([all_cases()["inner/ping"]], door, Features())
+        left = door.control.family()
     finally:
         door.close()
-    deadline = time.monotonic() + 5
-    while members(session) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not members(session)
+    assert not [pid for pid in left if family(pid)]
 
 
-def members(session: int) -> list[int]:
-    """The processes of a session that run."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
+@pytest.mark.parametrize("mode", ["child", "grandchild", "stubborn"])
+def test_no_process_is_left_behind(mode: str) -> None:
+    door = open_door(Subprocess([*BAD, mode, "{address}"]))
+    assert isinstance(door, UdpDoor)
+    try:
+        run_cases([all_cases()["inner/ping"]], door, Features())
+        members = door.control.family()
+        assert len(members) == (1 if mode == "stubborn" else 2)
+    finally:
+        began = time.monotonic()
+        door.close()
+    assert time.monotonic() - began < 30
+    assert not [pid for pid in members if family(pid)]
