@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ import msgspec
 from appliance_sdk.cli.ending import end_on_signals
 from appliance_sdk.errors import ConfigError, HarnessError
 from appliance_sdk.harness.fault_text import parse_fault
+from appliance_sdk.harness.metrics import DataPoint
 from appliance_sdk.harness.session import START_S, Session
 from appliance_sdk.harness.topology import Topology, shipped_topology
 
@@ -82,6 +85,11 @@ def gwlb() -> None:
     metavar="NAME,…",
     help="Only at these: hosts, targets, load balancers, endpoints, subnets, igw.",
 )
+@click.option(
+    "--metrics",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write CloudWatch's data points to this file at the end, as JSON.",
+)
 @click.option("--trace", is_flag=True, help="Show the way of every packet, hop by hop.")
 @click.option("--quiet", is_flag=True, help="No lines for single requests.")
 def run(
@@ -95,6 +103,7 @@ def run(
     faults: tuple[str, ...],
     capture: Path | None,
     capture_at: str,
+    metrics: Path | None,
     trace: bool,
     quiet: bool,
 ) -> None:
@@ -130,6 +139,8 @@ def run(
     places = [name.strip() for name in capture_at.split(",") if name.strip()]
     if places and capture is None:
         raise ConfigError("says where, but not to which file", key="--capture-at", hint="--capture")
+    if metrics is not None:
+        write_metrics([], metrics)  # rather now than after an hour
     end_on_signals()
     with Session(
         read, command, factor=factor, write=click.echo, capture=capture, capture_at=places
@@ -145,6 +156,10 @@ def run(
         except KeyboardInterrupt:
             click.echo("")
         session.report()
+        if metrics is not None:
+            points = session.harness.cloudwatch()
+            write_metrics(points, metrics)
+            click.echo(f"{len(points)} data points are in {metrics}")
         sys.exit(0 if session.came_through else 1)
 
 
@@ -210,6 +225,15 @@ def _with_faults(topology: Topology, texts: tuple[str, ...], started: bool) -> T
             raise ConfigError(message, key=f"--fault {text}", hint="give --exec")
         more.append(fault)
     return msgspec.structs.replace(topology, faults=(*topology.faults, *more))
+
+
+def write_metrics(points: Sequence[DataPoint], path: Path) -> None:
+    """A JSON list of data points with CloudWatch's keys. Raises HarnessError."""
+    text = json.dumps([point.as_json() for point in points], indent=1)
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise HarnessError(f"{path}: {error.strerror}") from None
 
 
 def find_topology(text: str) -> Topology:

@@ -17,6 +17,7 @@ from appliance_sdk.harness.checks import HealthChecks, Probe
 from appliance_sdk.harness.faults import Fault, Faults, Happening
 from appliance_sdk.harness.fleet import Arrival, Fleet, ProbeResult
 from appliance_sdk.harness.hosts import Host
+from appliance_sdk.harness.metrics import DataPoint
 from appliance_sdk.harness.network import Network
 from appliance_sdk.harness.outcomes import ToTarget
 from appliance_sdk.harness.population import populate
@@ -127,6 +128,10 @@ class Harness:
         if self.network.in_flight or self.network.at_appliances:
             return False
         return not any(host.outbox or host.waiting for host in self.hosts.values())
+
+    def cloudwatch(self) -> list[DataPoint]:
+        """The data points of every load balancer, minute by minute of the harness's clock."""
+        return [point for gw in self.gateways.values() for point in gw.cloudwatch(self.now)]
 
     def add_target(self, gateway: str, name: str, address: str, zone: str) -> Target:
         """Start an appliance and register it. Raises ApplianceError."""

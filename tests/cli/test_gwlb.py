@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import signal
 import subprocess
@@ -174,6 +175,24 @@ def test_a_wrong_reply_is_explained(topology: Path) -> None:
     assert done.returncode == 1
     assert "bad_ports" in done.stdout
     assert "The UDP ports of a reply stay as they were" in done.stdout
+
+
+def test_metrics_are_written_as_cloudwatch_has_them(topology: Path) -> None:
+    path = topology.with_name("metrics.json")
+    echo = f"{sys.executable} {ECHO} {{address}} {{health_port}}"
+    options = ("--seconds", "1", "--quiet", "--factor", "5", "--metrics", str(path))
+    done = appliance("gwlb", str(topology), "--exec", echo, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    points = json.loads(path.read_text())
+    assert f"{len(points)} data points are in {path}" in done.stdout
+    assert sum(p["Value"] for p in points if p["MetricName"] == "ProcessedBytes") > 0
+    balancers = {d["Value"] for p in points for d in p["Dimensions"] if d["Name"] == "LoadBalancer"}
+    assert len(balancers) == 1
+    assert balancers.pop().startswith("gateway/gwlb/")
+    nowhere = str(topology.with_name("no") / "such.json")
+    done = appliance("gwlb", str(topology), "--metrics", nowhere)
+    assert done.returncode == 2
+    assert done.stderr == f"appliance: {nowhere}: No such file or directory\n"
 
 
 def test_draw_in_the_terminal_and_as_svg(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from gateway_transcript import (
     CLIENT,
     OTHER,
     REBALANCE,
+    SERVER,
     Gateway,
     handshake,
     is_reset_to_sender,
@@ -17,7 +18,9 @@ from gateway_transcript import (
 from appliance_sdk.harness import (
     Dropped,
 )
-from appliance_sdk.wire.packet import ACK
+from appliance_sdk.wire.packet import ACK, FIN, RST
+
+FAILED = "Target.FailedHealthChecks"
 
 # Health and failover.
 
@@ -82,6 +85,125 @@ def test_reset_on_unhealthy_tells_the_sender_and_forgets_the_flow() -> None:
     assert is_reset_to_sender(gateway.enter(tcp(ACK, seq=101, ack=901)), CLIENT)
     assert gateway.reason(tcp(ACK, to_server=False, seq=901, ack=101)) == "no_entry"
     assert gateway.through(udp()).target == question.target
+
+
+@pytest.mark.parametrize("second_is_told", [False, True])
+@pytest.mark.parametrize("listener_resets", [False, True])
+def test_after_a_reset_the_second_end_has_no_flow(
+    second_is_told: bool, listener_resets: bool
+) -> None:
+    gateway = Gateway(
+        {
+            "target_group": {"send_tcp_reset.on_unhealthy.enabled": True},
+            "listener": {"send_tcp_reset.on_idle_timeout.enabled": listener_resets},
+        }
+    )
+    first = handshake(gateway)
+    gateway.probe(first.target.name, FAILED, times=2)
+    if second_is_told:  # the server sends first, and the client second
+        assert is_reset_to_sender(gateway.enter(from_server()), SERVER)
+        second, sender = from_client(), CLIENT
+    else:
+        assert is_reset_to_sender(gateway.enter(from_client()), CLIENT)
+        second, sender = from_server(), SERVER
+    outcome = gateway.enter(second)
+    if listener_resets:
+        assert is_reset_to_sender(outcome, sender)
+    else:
+        assert isinstance(outcome, Dropped)
+        assert outcome.reason == "no_entry"
+        assert outcome.detail == "the flow was reset by the load balancer 0.0 s ago"
+    assert gateway.lb.metrics["TCP_ELB_Reset_Count"] == 1 + listener_resets
+
+
+def test_nobody_answers_a_reset_with_a_reset() -> None:
+    gateway = Gateway({"target_group": {"send_tcp_reset.on_unhealthy.enabled": True}})
+    first = handshake(gateway)
+    gateway.probe(first.target.name, FAILED, times=2)
+    assert gateway.reason(tcp(RST, seq=101)) == "no_entry"
+    assert len(gateway.lb.flows) == 0
+
+
+def test_a_new_connection_of_a_reset_flow_goes_to_a_healthy_target() -> None:
+    gateway = Gateway({"target_group": {"send_tcp_reset.on_unhealthy.enabled": True}})
+    first = handshake(gateway)
+    gateway.probe(first.target.name, FAILED, times=2)
+    again = gateway.through(tcp(seq=7))
+    assert again.target != first.target
+    assert again.cookie != first.cookie
+
+
+def test_resets_wait_for_the_failover_delay() -> None:
+    gateway = Gateway(
+        {
+            "target_group": {"send_tcp_reset.on_unhealthy.enabled": True},
+            "undocumented": {"failover_delay_s": 90},
+        }
+    )
+    first = handshake(gateway)
+    gateway.probe(first.target.name, FAILED, times=2)
+    gateway.wait(89)
+    gateway.through(from_client())
+    gateway.wait(2)
+    assert is_reset_to_sender(gateway.enter(from_client()), CLIENT)
+
+
+def test_a_target_that_recovers_in_time_resets_nothing() -> None:
+    gateway = Gateway({"target_group": {"send_tcp_reset.on_unhealthy.enabled": True}})
+    first = handshake(gateway)
+    gateway.probe(first.target.name, FAILED, times=2)
+    gateway.probe(first.target.name, "", times=5)
+    assert gateway.through(from_client()).cookie == first.cookie
+
+
+def test_a_target_that_fails_its_checks_on_purpose_drains() -> None:
+    gateway = Gateway()
+    live = {port: handshake(gateway, port).target.name for port in range(1, 20)}
+    gateway.probe("a-1", FAILED, times=2)
+    assert {gateway.through(tcp(port=port)).target.name for port in range(100, 130)} == {"a-2"}
+    for port, name in live.items():
+        assert gateway.through(tcp(ACK, port=port, seq=101, ack=901)).target.name == name
+        for flags, to_server in ((FIN | ACK, True), (FIN | ACK, False)):
+            seq, ack = (101, 901) if to_server else (901, 102)
+            gateway.through(tcp(flags, port=port, to_server=to_server, seq=seq, ack=ack))
+        gateway.through(tcp(ACK, port=port, seq=102, ack=902))
+    gateway.wait(3)
+    assert {entry.target.name for entry in gateway.lb.flows} == {"a-2"}  # it may exit
+
+
+def test_rebalance_moves_a_flow_of_an_unhealthy_target_also_when_there_is_only_udp() -> None:
+    gateway = Gateway({"target_group": REBALANCE})
+    first = gateway.through(udp())
+    gateway.probe(first.target.name, FAILED, times=2)
+    assert gateway.through(udp(to_server=False)).target != first.target
+
+
+def test_with_nobody_healthy_rebalance_has_nowhere_to_move() -> None:
+    gateway = Gateway({"target_group": REBALANCE})
+    first = handshake(gateway)
+    for name in ("a-1", "a-2"):
+        gateway.probe(name, FAILED, times=2)
+    assert gateway.through(from_client()).target == first.target
+    other = {"a-1": "a-2", "a-2": "a-1"}[first.target.name]
+    gateway.probe(other, "", times=5)
+    assert gateway.through(from_client()).target.name == other
+
+
+def test_with_no_delay_a_deregistered_target_is_unused_at_once() -> None:
+    group = {"deregistration_delay.timeout_seconds": 0, **REBALANCE}
+    gateway = Gateway({"target_group": group})
+    first = handshake(gateway)
+    gateway.lb.deregister(first.target.name, gateway.now)
+    assert gateway.state(first.target.name) == "unused"
+    assert gateway.through(from_client()).target != first.target
+
+
+def from_client() -> bytes:
+    return tcp(ACK, seq=101, ack=901)
+
+
+def from_server() -> bytes:
+    return tcp(ACK, to_server=False, seq=901, ack=101)
 
 
 def test_all_unhealthy_fails_open_at_random_and_stays() -> None:
