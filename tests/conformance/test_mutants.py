@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from mutants.ask import MET, ask, asked_cases, cases_for, caught_by, concerned
 from mutants.generate import ABOUT, PAGE, page
 from mutants.known import KNOWN
 from mutants.mutant import BRACKET, MUTANTS, UNCAUGHT, Mutant
+from mutants.processes import HEALTH, SUMS
 from mutants.right import Right
 from mutants.right_firewall import RightFirewall
 from mutants.right_ids import RightIds
 
 from appliance_sdk.conformance.case import MUST
+from appliance_sdk.conformance.features import Features
+from appliance_sdk.conformance.openers import open_door
+from appliance_sdk.conformance.runner import run_cases
+from appliance_sdk.harness import Subprocess
 
+RAW_SERVER = Path(__file__).parent / "mutants" / "raw_server.py"
 RIGHT = [Right, RightFirewall, RightIds]
 
 
@@ -43,7 +51,8 @@ def test_a_mutant_says_in_one_sentence_what_is_wrong(mutant: Mutant) -> None:
 
 
 def test_every_must_catches_something_or_says_why_not() -> None:
-    caught = {id for mutant in MUTANTS.values() for id in mutant.catches}
+    caught = {id for one in MUTANTS.values() for id in one.catches}
+    caught |= {id for one in SUMS.values() for id in one.catches}
     musts = {case.id for case in asked_cases() if case.level is MUST}
     assert musts - caught == set(UNCAUGHT)
     assert all(len(reason) > 20 for reason in UNCAUGHT.values())
@@ -56,5 +65,19 @@ def test_the_page_lists_the_same() -> None:
 
 def test_every_fault_that_is_known_has_a_mutant_or_says_why_not() -> None:
     for fault in KNOWN:
-        assert set(fault.mutants) <= set(MUTANTS), fault
+        assert set(fault.mutants) <= {*MUTANTS, *HEALTH, *SUMS}, fault
         assert fault.mutants or len(fault.unseen) > 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets need root")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", ["none", *SUMS])
+def test_a_mutant_behind_raw_sockets_fails_what_is_listed(fault: str) -> None:
+    command = [sys.executable, str(RAW_SERVER), "{address}", fault]
+    door = open_door(Subprocess(command))
+    cases = [case for case in cases_for(Right) if case.id.startswith(("reply/", "geneve/"))]
+    try:
+        results = run_cases(cases, door, Features(every_source_port=True))
+    finally:
+        door.close()
+    assert caught_by(results) == set(SUMS[fault].catches if fault in SUMS else ())

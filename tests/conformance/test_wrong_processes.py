@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from mutants.processes import HEALTH, OPERATIONS
 
 from appliance_sdk.conformance import rig
 from appliance_sdk.conformance.case import MUST, Profile, all_cases
@@ -34,50 +35,7 @@ ALSO = ["operations/flows-after-crash", "health/http", "health/steady"]
 """Asked of each, so that one that is wrong altogether is not taken for wrong in one way."""
 NEVER_HEALTHY = ("another-port", "never-well")
 
-WRONG: dict[str, list[str]] = {
-    "another-port": ["health/tcp"],
-    "never-well": ["health/http"],
-    "lf-lines": ["health/well-formed"],
-    "long-length": ["health/well-formed", "health/closed", "health/kept-open"],
-    "never-closes": ["health/closed"],
-    "no-length": ["health/kept-open"],
-    "ends-with-a-reset": ["health/reset", "health/nonsense", "health/other-requests"],
-    "asks-who-it-is": ["health/any-headers", "health/http-1-0"],
-    "wants-one-segment": ["health/in-pieces"],
-    "answers-unasked": ["health/closed-in-order"],
-    "head-with-a-body": ["health/head"],
-    "every-150th-fails": ["health/steady"],
-    "few-at-once": ["health/at-once", "health/at-once-in-2-s", "health/silent-connections"],
-    "counts-silence-as-failure": ["health/opened-and-closed"],
-    "one-at-a-time": ["health/one-silent-connection", "health/unfinished-requests"],
-    "waits-for-the-close": ["health/slow-readers"],
-    "spins-at-the-end": ["health/half-a-request"],
-    "dies-of-nonsense": ["health/nonsense"],
-    "knows-get-and-head": ["health/other-requests", "health/nonsense"],
-    "dies-of-long-requests": ["health/huge-request"],
-    "always-well": ["health/data-path-hangs", "health/data-path-dies"],
-    "ignores-sigterm": ["operations/terminate", "operations/drain-fails-checks"],
-    "dies-of-sigterm": [
-        "operations/terminate",
-        "operations/drain-serves-flows",
-        "operations/drain-takes-flows",
-    ],
-    "well-to-the-end": ["operations/drain-fails-checks"],
-    "ends-at-once": ["operations/drain-serves-flows", "operations/drain-takes-flows"],
-    "no-new-flows-at-the-end": ["operations/drain-takes-flows"],
-    "forgets-what-waits": ["operations/drain-loses-nothing"],
-    "lock-stays": ["operations/crash", "operations/starts-again", "operations/flows-after-crash"],
-    "keeps-the-port-busy": ["operations/crash"],
-    "wants-the-syn": ["operations/flows-after-crash"],
-    "two-share-the-port": ["operations/second-instance"],
-    "prints-every-packet": ["operations/unread-output", "operations/closed-output"],
-    "ends-on-hang-up": ["operations/hang-up"],
-    "a-file-for-each-flow": ["operations/descriptors"],
-    "keeps-what-hung-up": ["operations/descriptors-of-checks"],
-    "keeps-every-packet": ["operations/memory"],
-    "reports-text": ["operations/events"],
-    "reports-no-time": ["operations/events"],
-}
+WRONG = {name: one.catches for name, one in (HEALTH | OPERATIONS).items()}
 _ports = itertools.count(18_000)
 
 UNCAUGHT = {

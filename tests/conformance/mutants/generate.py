@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -12,10 +13,11 @@ PAGE = HERE.parents[2] / "docs" / "conformance-mutants.md"
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
-from appliance_sdk.conformance.case import MUST  # noqa: E402
-from mutants.ask import ask, asked_cases, caught_by  # noqa: E402
+from appliance_sdk.conformance.case import MUST, all_cases  # noqa: E402
+from mutants.ask import ask, caught_by  # noqa: E402
 from mutants.known import KNOWN  # noqa: E402
 from mutants.mutant import BRACKET, MUTANTS, UNCAUGHT, Mutant  # noqa: E402
+from mutants.processes import HEALTH, OPERATIONS, SUMS, Process  # noqa: E402
 
 TREE = "../tests/conformance/mutants"
 ABOUT = {
@@ -47,17 +49,30 @@ ABOUT = {
         "Content that comes in pieces, and flows that must not go on.",
     ),
 }
+PROCESSES = (
+    (
+        "Health checks",
+        "Processes, asked over UDP and TCP by `tests/conformance/test_wrong_processes.py`: the "
+        "cases that are listed, and some that each must pass.",
+        HEALTH,
+    ),
+    ("Operations", "Processes likewise.", OPERATIONS),
+    ("Checksums", "A process with raw sockets, asked where the tests run as root.", SUMS),
+)
+"""Title, text and mutants; this script does not ask them."""
 
 
 def page() -> str:
     """The page, if every mutant fails what is listed for it."""
-    known = sum(bool(mutant.origin) for mutant in MUTANTS.values())
+    processes = [*HEALTH.values(), *OPERATIONS.values(), *SUMS.values()]
+    origins = [one.origin for one in MUTANTS.values()] + [one.origin for one in processes]
     head = (HERE / "page.template.md").read_text(encoding="utf-8")
-    parts = [head.format(count=len(MUTANTS), known=known, tree=TREE)]
+    parts = [head.format(count=len(origins), known=sum(map(bool, origins)), tree=TREE)]
     for module, (title, text) in ABOUT.items():
         parts += [f"## {title}\n", f"{text.format(tree=TREE)}\n"] if text else [f"## {title}\n"]
-        parts.append("| mutant | what is wrong | known from | caught by |\n|---|---|---|---|")
-        parts[-1] += "".join(map(_row, _of(module))) + "\n"
+        parts.append(_table(map(_row, _of(module))))
+    for title, text, wrong in PROCESSES:
+        parts += [f"## {title}\n", f"{text}\n", _table(starmap(_process_row, wrong.items()))]
     parts += ["## Known faults\n", _known(), "## The other way round\n", _cases()]
     return "\n".join(parts)
 
@@ -66,9 +81,18 @@ def _of(module: str) -> Iterator[Mutant]:
     return (one for one in MUTANTS.values() if one.make.__module__ == f"mutants.{module}")
 
 
+def _table(rows: Iterable[str]) -> str:
+    head = "| mutant | what is wrong | known from | caught by |\n|---|---|---|---|\n"
+    return head + "".join(rows)
+
+
 def _row(mutant: Mutant) -> str:
-    caught = ", ".join("the plain packet" if id == BRACKET else f"`{id}`" for id in mutant.catches)
-    return f"\n| {mutant.name} | {mutant.wrong} | {mutant.origin} | {caught} |"
+    return _process_row(mutant.name, Process(mutant.wrong, mutant.catches, mutant.origin))
+
+
+def _process_row(name: str, one: Process) -> str:
+    caught = ", ".join("the plain packet" if id == BRACKET else f"`{id}`" for id in one.catches)
+    return f"| {name} | {one.wrong} | {one.origin} | {caught} |\n"
 
 
 def _known() -> str:
@@ -82,10 +106,12 @@ def _known() -> str:
 
 def _cases() -> str:
     catches = defaultdict(list)
-    for mutant in MUTANTS.values():
-        for id in mutant.catches:
-            catches[id].append(mutant.name)
-    musts = [case for case in asked_cases() if case.level is MUST]
+    named = {name: one.catches for name, one in MUTANTS.items()}
+    named |= {name: one.catches for name, one in (HEALTH | OPERATIONS | SUMS).items()}
+    for name, ids in named.items():
+        for id in ids:
+            catches[id].append(name)
+    musts = [case for case in all_cases().values() if case.level is MUST]
     text = f"Each of the {len(musts)} cases that are a MUST, and the mutants that it catches.\n\n"
     rows = "".join(
         f"| `{case.id}` | {', '.join(catches[case.id]) or UNCAUGHT.get(case.id, '')} |\n"

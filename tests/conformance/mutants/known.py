@@ -32,6 +32,7 @@ KNOWN = (
     Fault("gwlbtun, before its pull request 15", "keeps a tuple's first cookie", ("first-header",)),
     Fault("gwlbtun", "answers with the tuple's newest header", ("header-after-verdict",)),
     Fault("gwlbtun", "opens a device for each endpoint", ("device-for-each-endpoint",)),
+    Fault("gwlbtun", "never sets the UDP checksum of its replies", ("garbage-checksum",)),
     Fault("gwlb-xdp", "trusts the protocol type, not the packet", ("believes-the-header",)),
     Fault("gwlb-xdp", "drops attachment ids other than 0", ("only-attachment-zero",)),
     Fault("gwlb-xdp", "drops network identifiers other than 0", ("only-network-zero",)),
@@ -59,5 +60,6 @@ KNOWN = (
     Fault("flowdog", "waits in its loop for the slowest flow", ("waits-for-the-slowest",)),
     Fault("flowdog", "knows flows by their cookie alone", ("cookie-is-the-flow",)),
     Fault("Linux geneve device", "cannot send a flow's options back", ("no-options-in-replies",)),
+    Fault("fck-nat", "stays healthy while packets are lost", ("always-well",)),
     Fault("a UDP socket", "swaps ports with addresses", ("swaps-ports",)),
 )
