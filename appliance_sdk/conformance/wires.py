@@ -34,6 +34,8 @@ class Wire(Protocol):
     """The load balancer's two nodes, then a stranger's address."""
     addresses: tuple[str, str]
     """The appliance's; the second is used if it listens on every address."""
+    mute: bool
+    """Alerts were waited for as long as they may take, and none of any kind came."""
 
     @property
     def now(self) -> float:
@@ -84,6 +86,7 @@ class MemoryWire:
     nodes = ("10.9.0.11", "10.9.0.12", "10.8.0.11")
     addresses = ("10.9.1.21", "10.9.1.22")
     origins = ("10.9.0.0/24",)
+    mute = False
 
     def __init__(
         self,
@@ -153,6 +156,8 @@ class MemoryWire:
 
 class UdpWire:
     """An appliance on a real address. Raises HarnessError if the nodes' addresses are taken."""
+
+    mute = False
 
     def __init__(
         self,
