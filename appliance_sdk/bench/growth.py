@@ -24,6 +24,7 @@ from appliance_sdk.bench.network import NODE
 from appliance_sdk.engine import FORWARD, Engine, EngineSettings
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.plugin.manager import Pipeline
+from appliance_sdk.server.collector import Collector
 
 BATCH = 64
 _PER_S = 40_000
@@ -134,6 +135,7 @@ def measure(flows: int) -> Grown:
     growth = Growth(flows)
     gc.collect()
     gc.freeze()  # as the launcher does before it forks the workers
+    Collector(0.0)  # and a worker when it begins
     before = _resident()
     growth.grow()
     size = (_resident() - before) / flows
