@@ -233,8 +233,8 @@ def test_an_appliance_that_stops_answering_is_started_again(
 
 
 def test_a_flood_is_a_failure_that_says_so() -> None:
-    results = ask_udp("floods", count=2)
-    assert {one.outcome for one in results} <= {Outcome.FAIL, Outcome.ERROR}
+    results = ask_udp("floods", count=3)
+    assert results[-1].outcome in {Outcome.FAIL, Outcome.ERROR}
     assert any("flood" in one.detail for one in results)
 
 

@@ -1,5 +1,6 @@
 """An appliance in thirty lines, without the SDK: gives every packet back from the right port."""
 
+import contextlib
 import select
 import socket
 import sys
@@ -13,9 +14,9 @@ while True:
     ready, _, _ = select.select([geneve, health], [], [])
     if health in ready:
         probe, _ = health.accept()
-        probe.recv(1024)
-        probe.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        probe.close()
+        with probe, contextlib.suppress(OSError):  # it may be gone already
+            probe.recv(1024)
+            probe.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     if geneve in ready:
         packet, (node, port) = geneve.recvfrom(65535)
         if port not in ports:
