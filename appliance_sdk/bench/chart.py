@@ -15,7 +15,7 @@ _CHAR = 7.3
 _BAR, _STEP, _PAD, _PLOT = 14, 22, 18, 420
 _AXIS = 26
 _INK, _QUIET, _GRID = "#222222", "#6a6a60", "#dddddd"
-_COLOURS = {"naive": "#9a9a8c", "hairpin": "#c77f2a", "": "#2f6f9f"}
+_COLOURS = {"naive": "#9a9a8c", "C loop": "#c77f2a", "hairpin": "#e0b070", "": "#2f6f9f"}
 
 
 class Panel(NamedTuple):

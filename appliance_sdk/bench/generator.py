@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from appliance_sdk.bench.compiled import build
 from appliance_sdk.bench.network import (
     APPLIANCE_MAC,
     NODE,
@@ -23,7 +22,6 @@ from appliance_sdk.bench.network import (
 from appliance_sdk.errors import HarnessError
 
 COMPILED, PYTHON = "compiled C", "Python"
-_SOURCES = ("load.c", "frames.h", "checker.h", "latency.h", "processors.h", "ring.h")
 _FIELDS = (  # of a reply, by where they end in its frame
     (14, "Ethernet header"),
     (26, "outer IPv4 header"),
@@ -197,7 +195,7 @@ class Generator:
             self.why = "as asked for"
             return
         try:
-            self._command = [str(build_helper(folder))]
+            self._command = [str(build(folder, "load"))]
             self.kind = COMPILED
         except HarnessError as error:
             if compiled:
@@ -227,27 +225,6 @@ class Generator:
             command.append("--polite")
         out = err = subprocess.PIPE
         return Sending(start_inside(network.gwlb, command, self._cores, out=out, err=err))
-
-
-def build_helper(folder: Path) -> Path:
-    """Compile the helper into a folder. Raises HarnessError."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise HarnessError("there is no C compiler: install gcc")
-    source = resources.files("appliance_sdk.bench") / "helper"
-    for name in _SOURCES:
-        (folder / name).write_bytes((source / name).read_bytes())
-    program = folder / "load"
-    done = subprocess.run(
-        [compiler, "-O2", "-o", str(program), str(folder / "load.c")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line]
-        raise HarnessError(f"{compiler} refuses the helper: {(lines or [''])[0]}")
-    return program
 
 
 def _arguments(load: Load) -> list[str]:

@@ -20,7 +20,6 @@ from appliance_sdk.harness.workload import Connections, RoundTrips
 from appliance_sdk.server.orphan import die_with_parent
 
 COST, INSTRUCTIONS = "CPU us/packet", "instructions/packet"
-_ENGINE_PACKETS = 64_000
 _COUNTED = 12_800, 1_280
 """Packets judged in the two runs whose instructions are compared."""
 _TRIPS_GOAL = 60_000.0
@@ -36,7 +35,7 @@ def engine(lab: Lab) -> Result:
     for number in range(lab.pace.repeats):
         for case in CASES:
             lab.say(f"engine, {case}: run {number + 1} of {lab.pace.repeats}")
-            module = ("-m", "appliance_sdk.bench.engine_cost", case, str(_ENGINE_PACKETS))
+            module = ("-m", "appliance_sdk.bench.engine_cost", case, str(lab.pace.judged))
             times[case].append(float(_output(lab, [sys.executable, *module])))
     counts: dict[str, Series] = {}
     notes = []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from appliance_sdk.bench.compiled import build
 from appliance_sdk.bench.contestants import Appliance, Contestant, Hairpin, Program
 from appliance_sdk.bench.figures import Result, Row, Series, Target
 from appliance_sdk.bench.generator import Generator, Load, Sending, Sent
@@ -18,6 +19,7 @@ from appliance_sdk.bench.machine import share_cores
 from appliance_sdk.bench.network import Network
 from appliance_sdk.errors import HarnessError
 
+C_LOOP = "C loop"
 WINDOW = 512
 """Packets under way at saturation: always a full batch, never a full buffer."""
 _EPOCHS = 4095
@@ -36,12 +38,14 @@ class Pace(NamedTuple):
     many_flows: int
     packets: int
     """Round trips of the local load balancer in one run."""
+    judged: int
+    """Packets that the engine alone judges in one run."""
     hours: float
     """Of its clock, likewise."""
 
 
-QUICK = Pace(0.4, 3, 3, 3.0, 200_000, 40_000, 2.0)
-FULL = Pace(1.0, 7, 6, 10.0, 1_000_000, 100_000, 24.0)
+QUICK = Pace(0.3, 3, 2, 3.0, 100_000, 40_000, 16_000, 1.0)
+FULL = Pace(1.0, 7, 6, 10.0, 1_000_000, 100_000, 64_000, 24.0)
 
 
 class Entry(NamedTuple):
@@ -111,6 +115,7 @@ class Lab:
         self._generator: Generator | None = None
         self._numbers = 0
         self._epoch = 0
+        self._steers = False
 
     def __enter__(self) -> Self:
         self.folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
@@ -124,8 +129,7 @@ class Lab:
         """The two namespaces, made when they are first asked for. Raises HarnessError."""
         if self._network is None:
             usable = os.sched_getaffinity(0)
-            network = Network(self.cores.gwlb, self.cores.of(1))
-            self._network = self._exit.enter_context(network)
+            self._network = self._exit.enter_context(Network())
             if not self.cores.shared:  # we ask for health, which must cost the appliances nothing
                 self._exit.callback(os.sched_setaffinity, 0, usable)
                 os.sched_setaffinity(0, self.cores.gwlb)
@@ -144,10 +148,16 @@ class Lab:
 
     def program(self, name: str, *arguments: str) -> Program:
         """A Python program that takes its address as its last argument."""
-        address = self._new_address()
-        command = [sys.executable, *arguments, address]
-        log = self.folder / f"{address}.log"
-        return Program(name, self.network, address, self.cores.of(1), command, log)
+        return self._program(name, sys.executable, *arguments)
+
+    def c_loop(self) -> Program | None:
+        """The C loop; None where there is no compiler, and `missing` says why."""
+        try:
+            program = build(self.folder, "loop")
+        except HarnessError as error:
+            self.missing[C_LOOP] = str(error)
+            return None
+        return self._program(C_LOOP, str(program))
 
     def hairpin(self) -> Hairpin | None:
         """The bare XDP hairpin; None where BPF cannot be had, and `missing` says why."""
@@ -180,6 +190,16 @@ class Lab:
         )
 
     @contextlib.contextmanager
+    def steering(self) -> Iterator[None]:
+        """Meanwhile an appliance's own cores receive what is sent to it (RPS), as with a network
+        card whose interrupts they take."""
+        self._steers = True
+        try:
+            yield
+        finally:
+            self._steers = False
+
+    @contextlib.contextmanager
     def started(self, *contestants: Contestant) -> Iterator[None]:
         """All of them run; ended and waited for whatever happens."""
         try:
@@ -206,7 +226,7 @@ class Lab:
     def start(self, contestant: Contestant, load: Load) -> Sending:
         """A load that is under way when this returns; finish it, and tell the tally."""
         cores = self.cores.of(contestant.workers)
-        self.network.steer(cores)
+        self.network.steer(cores if self._steers else ())
         return self.generator.start(
             self.network,
             contestant.address,
@@ -250,6 +270,11 @@ class Lab:
                     least[name] = rate
                     found[name] = sent.sent / sent.seconds
         return found
+
+    def _program(self, name: str, *command: str) -> Program:
+        address = self._new_address()
+        log = self.folder / f"{address}.log"
+        return Program(name, self.network, address, self.cores.of(1), [*command, address], log)
 
     def _new_address(self) -> str:
         self._numbers += 1

@@ -8,16 +8,18 @@ from appliance_sdk.bench.figures import Row, Series
 from appliance_sdk.bench.generator import Sent
 from appliance_sdk.bench.lab import Entry, Lab
 
-RATE, RATIO, LOSSLESS = "packets/s", "x naive", "without loss"
+RATE, LOSSLESS = "packets/s", "without loss"
+RATIO, SHARE = "x naive", "of the C loop"
 PROCESS, CORE = "CPU us", "core us"
 P50, P99, P999 = "p50 us", "p99 us", "p99.9 us"
 
 COLUMNS = {
     RATE: "right replies a second with 512 packets under way, all that the contestant can take",
     RATIO: "of that to the naive loop's, measured in turn with it",
+    SHARE: "of that to the C loop's, likewise",
     LOSSLESS: "the highest rate at which every packet came back",
     PROCESS: "processor time of the contestant's processes per reply, at saturation",
-    CORE: "time that its core was not idle per reply, at half load: the kernel's part included",
+    CORE: "time that its core was not idle per reply, at half load: the kernel included",
     P50: "time from sending to the reply at half load: the median",
     P99: "99 of 100",
     P999: "999 of 1,000",
@@ -35,11 +37,14 @@ def process_us(runs: Sequence[Sent]) -> Series:
     return Series("us", tuple(run.process_us for run in runs))
 
 
-def saturation_row(name: str, runs: Sequence[Sent], naive: Series | None = None) -> Row:
-    """A line with what a contestant took at most."""
+def saturation_row(
+    name: str, runs: Sequence[Sent], naive: Series | None = None, ceiling: Series | None = None
+) -> Row:
+    """A line with what a contestant took at most, also in terms of the two loops."""
     values = {RATE: rates(runs)}
-    if naive is not None:
-        values[RATIO] = values[RATE].over(naive)
+    for column, loop in ((RATIO, naive), (SHARE, ceiling)):
+        if loop is not None:
+            values[column] = values[RATE].over(loop)
     if any(run.process_s for run in runs):
         values[PROCESS] = process_us(runs)
     return Row(name, values, _remark(runs))

@@ -21,20 +21,26 @@ MTU_BYTES = 9216
 
 
 class Network:
-    """Both sides, each receiving on cores of its own; gone when this process is."""
+    """Both sides; gone when this process is.
 
-    def __init__(self, gwlb_cores: Sequence[int], appliance_cores: Sequence[int]) -> None:
+    Packets are received on the core that sent them, unless `steer` says otherwise: requests on the
+    generator's, replies on the appliance's. To hand a packet to another core takes an interrupt
+    between cores, which no network card needs and which costs a virtual machine more than all that
+    is to be measured.
+    """
+
+    def __init__(self) -> None:
         """Make it. Raises HarnessError if this process may not."""
         self.gwlb = Namespace()
-        self._appliance_cores: tuple[int, ...] = ()
-        self.steered = True
-        """Whether each side's packets are received on its own cores (RPS)."""
+        self._steered_to: tuple[int, ...] = ()
+        self.can_steer = True
+        """Whether the kernel did as `steer` asked."""
         try:
             self.appliances = Namespace()
             try:
                 self._join()
-                self._steer(self.gwlb, NODE_DEVICE, gwlb_cores)
-                self.steer(appliance_cores)
+                self._steer(self.gwlb, NODE_DEVICE, ())
+                self._steer(self.appliances, APPLIANCE_DEVICE, ())
             except BaseException:
                 self.appliances.close()
                 raise
@@ -53,10 +59,10 @@ class Network:
         self.appliances.ip(f"address add {address}/16 dev {APPLIANCE_DEVICE}")
 
     def steer(self, cores: Sequence[int]) -> None:
-        """Have the appliances' side receive on these cores from now on."""
-        if tuple(cores) != self._appliance_cores:
+        """Have requests received on these cores from now on; on the generator's if on none."""
+        if tuple(cores) != self._steered_to:
             self._steer(self.appliances, APPLIANCE_DEVICE, cores)
-            self._appliance_cores = tuple(cores)
+            self._steered_to = tuple(cores)
 
     def close(self) -> None:
         """Remove everything, and whoever is left inside."""
@@ -94,7 +100,7 @@ class Network:
                 command = ["unshare", "--mount", "sh", "-c", script]
                 subprocess.run(command, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
-            self.steered = False
+            self.can_steer = False
 
 
 def start_inside(

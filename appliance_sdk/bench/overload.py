@@ -26,11 +26,14 @@ class Asked(NamedTuple):
 
 
 def overload(lab: Lab) -> Result:
-    """As much as the generator has, one handler: what is still answered, and what health says."""
+    """As much as the generator has, one handler: what is still answered, and what health says.
+
+    Here the appliance's own core receives: it is what a flood takes away.
+    """
     name = "one handler"
     appliance = lab.appliance(name, "One")
     entry = Entry(name, appliance, Load())
-    with lab.started(appliance):
+    with lab.started(appliance), lab.steering():
         peak = rates(lab.saturate([entry])[name])
         before, backlog = appliance.counters(), _backlog_drops()
         lab.say(f"a flood of {lab.pace.flood_s:g} s")

@@ -57,7 +57,8 @@ def _network_conditions(lab: Lab) -> dict[str, str]:
     return {
         "generator": generator.kind + (f" ({generator.why})" if generator.why else ""),
         "placement": placed,
-        "receiving": "on each side's own cores (RPS)" if lab.network.steered else "not steered",
+        "receiving": "requests on the load balancer's core, replies on the appliances'; in a flood "
+        + ("both on the appliances'" if lab.network.can_steer else "too: it could not be steered"),
     }
 
 

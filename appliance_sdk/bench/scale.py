@@ -17,7 +17,7 @@ def flows(lab: Lab) -> Result:
     """A thousand flows, a hundred thousand, a million: what a packet costs then."""
     many = lab.pace.many_flows
     entries = []
-    for count in (FEW, SOME, many):
+    for count in sorted({FEW, SOME, many}):
         settings = {"max_flows": count + 10_000, "other_idle_s": 3600}
         appliance = lab.appliance(f"{count:,} flows", engine=settings)
         load = Load(flows=count, one_way=True, open_rounds=1)

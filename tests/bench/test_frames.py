@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance_sdk.bench.compiled import build
 from appliance_sdk.bench.frames import GENEVE_AT, INNER, Frames
-from appliance_sdk.bench.generator import FirstWrong, Load, build_helper
+from appliance_sdk.bench.generator import FirstWrong, Load
 from appliance_sdk.bench.python_load import Checker
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.wire.checksum import checksum, transport_checksum
@@ -41,7 +42,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The helper's headers behind a program that answers questions."""
     folder = tmp_path_factory.mktemp("probe")
     try:
-        build_helper(folder)
+        build(folder, "load")
     except HarnessError as error:
         pytest.skip(str(error))
     source = Path(__file__).with_name("probe.c")
@@ -50,13 +51,14 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "probe"
 
 
-def test_the_helper_is_compiled_without_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["load", "loop"])
+def test_the_helpers_are_compiled_without_a_warning(tmp_path: Path, program: str) -> None:
     try:
-        build_helper(tmp_path)
+        build(tmp_path, program)
     except HarnessError as error:
         pytest.skip(str(error))
     command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]
-    helper = resources.files("appliance_sdk.bench") / "helper" / "load.c"
+    helper = resources.files("appliance_sdk.bench") / "helper" / f"{program}.c"
     subprocess.run([*command, "-o", str(tmp_path / "strict"), str(helper)], check=True)
 
 

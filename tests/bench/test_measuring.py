@@ -69,9 +69,7 @@ def test_every_packet_comes_back_and_is_checked(lab: Lab) -> None:
         lab.appliance("unprivileged", "One", raw=False),
         lab.appliance("workers", "One", workers=2),
     ]
-    hairpin = lab.hairpin()
-    if hairpin is not None:
-        contestants.append(hairpin)
+    contestants += [one for one in (lab.c_loop(), lab.hairpin()) if one is not None]
     all_come_back(lab, contestants)
 
 

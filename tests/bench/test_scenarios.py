@@ -26,7 +26,6 @@ Run = Callable[..., click.testing.Result]
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command in this process, in no time."""
     monkeypatch.setattr(lab, "QUICK", TINY)
-    monkeypatch.setattr(in_process, "_ENGINE_PACKETS", 640)
     monkeypatch.setattr(in_process, "CASES", ("bypassed", "one handler"))
 
     def run(*arguments: str) -> click.testing.Result:
@@ -117,7 +116,7 @@ def data_path(run: Run, tmp_path: Path, scenario: str, *options: str) -> dict[st
 @pytest.mark.parametrize(
     ("scenario", "rows", "targets"),
     [
-        ("handlers", 7, 4),
+        ("handlers", 8, 5),
         ("protocols", 4, 0),
         ("sizes", 8, 0),
         ("flows", 3, 1),

@@ -9,7 +9,16 @@ from appliance_sdk.bench.lab import Pace
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.namespaces import Namespace
 
-TINY = Pace(seconds=0.05, repeats=2, steps=1, flood_s=0.3, many_flows=2000, packets=200, hours=0.01)
+TINY = Pace(
+    seconds=0.05,
+    repeats=2,
+    steps=1,
+    flood_s=0.3,
+    many_flows=2000,
+    packets=200,
+    judged=640,
+    hours=0.01,
+)
 WRONG = Path(__file__).with_name("wrong_appliance.py")
 
 
