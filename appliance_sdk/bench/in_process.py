@@ -34,7 +34,7 @@ def engine(lab: Lab) -> Result:
     times: dict[str, list[float]] = {case: [] for case in CASES}
     for number in range(lab.pace.repeats):
         for case in CASES:
-            lab.say(f"engine, {case}: run {number + 1} of {lab.pace.repeats}")
+            lab.say(f"{case}: run {number + 1} of {lab.pace.repeats}")
             module = ("-m", "appliance_sdk.bench.engine_cost", case, str(lab.pace.judged))
             times[case].append(float(_output(lab, [sys.executable, *module])))
     counts: dict[str, Series] = {}
@@ -45,7 +45,7 @@ def engine(lab: Lab) -> Result:
         notes.append("instructions are not counted in a quick run")
     else:
         for case in CASES:
-            lab.say(f"engine, {case}: counting instructions")
+            lab.say(f"{case}: counting instructions")
             counts[case] = Series("", (_instructions(lab, case),))
     rows = []
     for case in CASES:

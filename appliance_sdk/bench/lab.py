@@ -104,12 +104,14 @@ class Lab:
     ) -> None:
         """`compiled`: the generator, see `Generator`; `say` is told what is going on."""
         self.pace = pace
-        self.say = say
+        self.topic = ""
+        """What all that is said now is about."""
         self.tally = Tally()
         self.cores = share_cores()
         self.missing: dict[str, str] = {}
         """Contestants that cannot be had here, with the reason."""
         self._compiled = compiled
+        self._say = say
         self._exit = contextlib.ExitStack()
         self._network: Network | None = None
         self._generator: Generator | None = None
@@ -123,6 +125,10 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
+
+    def say(self, text: str) -> None:
+        """Tell whoever waits what is going on."""
+        self._say(f"{self.topic}{text}")
 
     @property
     def network(self) -> Network:
@@ -206,6 +212,7 @@ class Lab:
             for contestant in contestants:
                 contestant.start()
             for contestant in contestants:
+                self.say(f"starting: {contestant.name}")
                 contestant.ready()
             yield
         finally:

@@ -40,8 +40,12 @@ def run_scenarios(lab: Lab, scenarios: Sequence[Scenario]) -> Report:
     conditions = describe_machine()
     conditions["date"] = time.strftime("%Y-%m-%d")
     conditions["run"] = "quick" if lab.pace == QUICK else f"{lab.pace.repeats} repeats"
+    lab.say("how busy is this machine?")
     conditions["busy before"] = f"{_busy(_LOOK_S):.0%} of the cores"
-    results = [scenario.run(lab) for scenario in scenarios]
+    results = []
+    for number, scenario in enumerate(scenarios, 1):
+        lab.topic = f"{number} of {len(scenarios)}, {scenario.name}: "
+        results.append(scenario.run(lab))
     if any(scenario.needs_root for scenario in scenarios):
         conditions.update(_network_conditions(lab))
         results.append(lab.tally.result())
