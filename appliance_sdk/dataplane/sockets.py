@@ -158,6 +158,11 @@ class SocketPlane:
         self._answer()
         return count
 
+    def ask_drops(self) -> None:
+        """Bring `kernel_drops` up to date: else the kernel tells with the next datagram only."""
+        for descriptor, listener in self._listeners.items():
+            self._count_drops(descriptor, _drops(listener.sock))
+
     def close(self) -> None:
         """Send what the engine still has to say, and close the sockets that replies leave by."""
         self._answer()
@@ -194,9 +199,15 @@ class SocketPlane:
         self._scratch.flush()
         overflow = batch.overflow()
         if overflow is not None:
-            self.kernel_drops += (overflow - self._overflows[descriptor]) & 0xFFFFFFFF
-            self._overflows[descriptor] = overflow
+            self._count_drops(descriptor, overflow)
         return count
+
+    def _count_drops(self, descriptor: int, told: int) -> None:
+        """Of a 32-bit counter that wraps; a datagram that waited tells an older state of it."""
+        more = (told - self._overflows[descriptor]) & 0xFFFFFFFF
+        if more < 1 << 31:
+            self.kernel_drops += more
+            self._overflows[descriptor] = told
 
     def _take_over(self, handover: Handover) -> int:
         """Answer what other workers have handed over."""

@@ -21,15 +21,12 @@ _MAX_REQUEST_BYTES = 16 * 1024
 
 
 class HealthState(NamedTuple):
-    """What checks see. `name` is starting, ready, degraded or draining; only ready is healthy."""
+    """What checks see. `name` is starting, ready, degraded or draining."""
 
     name: str
     reasons: tuple[str, ...] = ()
-
-    @property
-    def healthy(self) -> bool:
-        """Whether checks succeed."""
-        return self.name == "ready"
+    healthy: bool = False
+    """Whether checks succeed: when ready, and when degraded by losses alone."""
 
 
 class _Visitors:

@@ -25,6 +25,7 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "worker.started": "A worker takes packets.",
         "worker.died": "A worker ended by itself; another takes its place.",
         "worker.hung": "A worker said nothing for too long; its stack follows, another starts.",
+        "worker.losing": "A worker began to lose packets or events; once until it ends.",
         "worker.failed": "A worker cannot start, with the reason.",
         "supervisor.failed": "The supervisor cannot start, with the reason.",
         "supervisor.died": "The supervisor ended by itself; another takes its place.",
@@ -112,7 +113,17 @@ _WARNINGS = frozenset(
     name
     for name in LOG_EVENTS
     if name.endswith(
-        (".died", ".hung", "_failed", ".failed", ".error", ".tripped", "_refused", ".gave_up")
+        (
+            ".died",
+            ".hung",
+            ".losing",
+            "_failed",
+            ".failed",
+            ".error",
+            ".tripped",
+            "_refused",
+            ".gave_up",
+        )
     )
 )
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from appliance_sdk.server.health import HealthState
+from appliance_sdk.server.losses import Losses
 
 Beat = dict[str, Any]
 _SUMMED = (
@@ -39,10 +40,11 @@ class Monitor:
         self._heard: dict[int, float] = {}
         self._replaced: dict[int, float] = {}
         self._stuck: dict[int, tuple[int, float]] = {}
+        self._losses = Losses()
         self.draining = False
 
-    def beat(self, beat: Beat, now: float) -> None:
-        """A worker has spoken."""
+    def beat(self, beat: Beat, now: float) -> list[str]:
+        """A worker has spoken: what it has begun to lose, a sentence each."""
         worker, received = beat["worker"], beat["received"]
         before = self._beats.get(worker)
         same = before is not None and before["pid"] == beat["pid"]
@@ -53,6 +55,7 @@ class Monitor:
             self._stuck.setdefault(worker, (received, now))
         self._beats[worker] = beat
         self._heard[worker] = now
+        return self._losses.beat(before if same else None, beat, now)
 
     def silent_s(self, worker: int, now: float) -> float:
         """For how long nothing was said by a worker or those that it replaced."""
@@ -67,7 +70,11 @@ class Monitor:
         self._replaced[worker] = now
 
     def state(self, now: float) -> HealthState:
-        """What health checks are told."""
+        """What health checks are told.
+
+        Losses alone leave it healthy: what takes all it can is worth more than no target, and GWLB
+        would only move the flood to the next one.
+        """
         if self.draining:
             return HealthState("draining", ("the appliance is being stopped",))
         waiting_for = [w for w in range(self._workers) if w not in self._beats]
@@ -83,9 +90,11 @@ class Monitor:
                 reasons.append(f"packets wait at worker {worker} and it takes none")
             for plugin, reason in self._beats.get(worker, {}).get("degraded", {}).items():
                 reasons.append(f"plugin {plugin}: {reason}")
-        if reasons:
-            return HealthState("degraded", tuple(dict.fromkeys(reasons)))
-        return HealthState("ready")
+        losses = self._losses.reasons(now)
+        if reasons or losses:
+            all_of_them = tuple(dict.fromkeys([*reasons, *losses]))
+            return HealthState("degraded", all_of_them, healthy=not reasons)
+        return HealthState("ready", healthy=True)
 
     def details(self, now: float) -> dict[str, Any]:
         """Everything that `?verbose` shows."""
@@ -119,4 +128,5 @@ class Monitor:
             for beat in self._beats.values():
                 summed.update(beat[name])
             total[name] = dict(summed)
+        total["loss_episodes"] = dict(self._losses.episodes)
         return total

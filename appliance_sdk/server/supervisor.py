@@ -112,7 +112,9 @@ class Supervisor:
 
     async def _update(self, now: float) -> None:
         state = self._monitor.state(now)
-        if state.name != self._state.name or (state.reasons and not self._state.reasons):
+        before = self._state
+        changed = (state.name, state.healthy) != (before.name, before.healthy)
+        if changed or (state.reasons and not before.reasons):
             log_event("health.changed", state=state.name, reasons=list(state.reasons))
         self._state = state
         if self._health is not None:
@@ -138,7 +140,8 @@ class Supervisor:
     def _from_worker(self, channel: Channel) -> None:
         for kind, fields in channel.receive():
             if kind == "beat":
-                self._monitor.beat(fields, time.monotonic())
+                for loss in self._monitor.beat(fields, time.monotonic()):
+                    log_event("worker.losing", worker=fields["worker"], loss=loss)
             elif kind == "events":
                 for tag, plain in fields["events"]:
                     self._put(tag, plain)

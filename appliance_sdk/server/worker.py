@@ -147,6 +147,7 @@ class Worker:
         self._beat_at = now
         self._wall = time.time() - now
         engine, plane = self._engine, self._plane
+        plane.ask_drops()
         beat = {
             "worker": self._number,
             "pid": os.getpid(),

@@ -249,12 +249,29 @@ def test_the_kernels_count_wraps(
     appliance: Appliance, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plane = appliance.plane(raw=False)
-    told = iter([0xFFFFFFF0, 0xFFFFFFFE, 3])
+    told = iter([0x7FFFFFF0, 0xFFFFFFD0, 0xFFFFFFFE, 3])
     monkeypatch.setattr(plane._batch, "overflow", lambda: next(told))
-    for _ in range(3):
+    for _ in range(4):
         node.send(20001, b"x", appliance.target)
         plane.poll(5)
-    assert plane.kernel_drops == 0xFFFFFFF0 + 14 + 5
+    assert plane.kernel_drops == (1 << 32) + 3
+
+
+def test_what_the_kernel_dropped_is_known_when_asked_for(
+    engine: ScriptedEngine, own_address: Callable[[], str], node: Node
+) -> None:
+    address = own_address()
+    listeners = open_listeners([address], PORT, receive_buffer_bytes=8192)
+    plane = SocketPlane(cast(Engine, engine), listeners, raw=False)
+    for _ in range(200):
+        node.send(20001, bytes(1000), (address, PORT))
+    plane.ask_drops()
+    asked = plane.kernel_drops
+    kept = _drain(plane)  # these tell of a time when nothing was lost yet
+    assert 0 < kept < 200
+    assert plane.kernel_drops == asked == 200 - kept
+    plane.close()
+    listeners[0].close()
 
 
 def test_a_port_that_cannot_be_bound_loses_its_packets_alone(

@@ -117,6 +117,7 @@ class Running:
         settings: str = "",
         rules: str = "",
         top: str = "",
+        listen: str = "raw = false\n",
         stderr: int | None = None,
     ) -> None:
         number = next(_numbers)
@@ -134,7 +135,7 @@ class Running:
         config = folder / "blocker.toml"
         config.write_text(
             f'origins = ["127.0.0.0/8"]\n{top}\n[listen]\naddresses = ["{self.address}"]\n'
-            f'raw = false\n[events]\nfile = "{self.eve}"\ncaptures = "{folder}/saved"\n'
+            f'{listen}[events]\nfile = "{self.eve}"\ncaptures = "{folder}/saved"\n'
             "[plugins.blocker]\n"
             f'rules = "{self.rules}"\n[health]\naddress = "{self.address}"\n'
             f"port = {self.health_port}\n{settings}"

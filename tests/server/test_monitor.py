@@ -31,7 +31,7 @@ def test_starting_until_every_worker_has_spoken() -> None:
 
 def test_a_worker_that_never_speaks_is_not_starting_for_ever() -> None:
     monitor = Monitor(1, 2.0, 0.0)
-    assert monitor.state(60.0).name == "degraded"
+    assert monitor.state(60.0) == ("degraded", ("worker 0 has said nothing for 60.0 s",), False)
 
 
 def test_silence_is_degraded_until_it_ends() -> None:
