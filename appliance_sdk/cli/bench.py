@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--list", "listed", is_flag=True, help="Show the scenarios and measure nothing.")
-@click.option("--quick", is_flag=True, help="Rough figures within three minutes.")
+@click.option("--quick", is_flag=True, help="Rough figures in two minutes instead of fifteen.")
 @click.option(
     "--json",
     "json_path",
@@ -56,8 +56,9 @@ def bench(
     """Measure this machine against the SDK's goals; exit 1 if one is not reached.
 
     Without SCENARIO all are run. Those of the data path need root: they send GENEVE to appliances
-    in network namespaces, which are made for it and gone afterwards, and check every reply. A loop
-    that does nothing but answer is measured beside them; what counts is the ratio to it.
+    in network namespaces, which are made for it and gone afterwards, and check every reply. Loops
+    in Python and in C that do nothing but answer are measured beside them; what counts are the
+    ratios to these. A machine with other work takes longer, and its figures say little.
 
     \b
       sudo .venv/bin/appliance bench --quick
