@@ -192,6 +192,15 @@ def test_a_contestant_that_outran_the_generator_is_marked() -> None:
     assert saturation_row("x", [sent(answered=900)]).remark == "100 lost"
 
 
+def test_what_a_contestant_takes_is_said_in_terms_of_both_loops() -> None:
+    runs = [sent(answered_in_time=count) for count in (100, 200)]  # in half a second
+    naive, ceiling = Series("1/s", (100.0, 200.0)), Series("1/s", (400.0, 500.0))
+    row = saturation_row("x", runs, naive, ceiling)
+    assert row.values["x naive"].runs == (2.0, 2.0)
+    assert row.values["of the C loop"].runs == (0.5, 0.8)
+    assert "of the C loop" not in saturation_row("x", runs, naive).values
+
+
 def test_one_wrong_reply_fails_the_run_and_the_first_one_is_shown() -> None:
     tally = Tally()
     tally.add("one", sent())

@@ -138,6 +138,25 @@ def test_processor_time_is_that_of_the_whole_family(lab: Lab) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids[:1])
 
 
+def test_packets_are_handed_to_another_core_only_when_steering(lab: Lab) -> None:
+    naive = lab.naive()
+    entry = Entry("naive", naive, Load(flows=20, packets=100, window=8, seconds=60))
+    queue = f"/sys/class/net/{APPLIANCE_DEVICE}/queues/rx-0/rps_cpus"
+    read = ["unshare", "--mount", "sh", "-c", f"mount -t sysfs none /sys && cat {queue}"]
+
+    def receiving() -> set[int]:
+        assert lab.send(entry).answered == 100
+        with lab.network.appliances.entered():
+            mask = subprocess.run(read, capture_output=True, text=True, check=True).stdout
+        return {core for core in range(1024) if int(mask.replace(",", ""), 16) >> core & 1}
+
+    with lab.started(naive):
+        assert receiving() == set()
+        with lab.steering():
+            assert receiving() == set(lab.cores.of(1))
+        assert receiving() == set()
+
+
 def test_loss_is_found(lab: Lab) -> None:
     silent, right = (lab.program(name, str(WRONG), name) for name in ("silent", "none"))
     entries = [Entry(one.name, one, Load(flows=20)) for one in (silent, right)]
