@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from appliance_sdk.flow.key import unpack_ends
 from appliance_sdk.wire.build import build_tcp, build_udp
 from appliance_sdk.wire.packet import ACK, FIN, PSH, Headers
 from appliance_sdk.wire.reject import build_tcp_rst, build_tcp_rst_to, build_unreachable
@@ -95,7 +96,7 @@ class Answers:
             seq, ack = dropped.seq, dropped.ack
         else:
             return
-        _, _, client, server_ip, client_port, server_port = flow.key
+        client, server_ip, client_port, server_port = unpack_ends(flow.ends)
         if server:
             ends = client, server_ip, client_port, server_port
         else:

@@ -11,7 +11,7 @@ from appliance_sdk.engine.direction import is_icmp_error
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
 from appliance_sdk.errors import MalformedPacket
-from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.flow.key import pack_ends
 from appliance_sdk.plugin.events import Dropped
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.hold import Hold
@@ -32,35 +32,29 @@ class Asking:
         self._engine = engine
         self._guard = engine.guard
         self._debug = debug
-        self._get = engine.table.get
+        self._find = engine.table.find
         self._packet = Packet()
 
-    def usual(
-        self,
-        flow: Flow,
-        to_server: bool,
-        buffer: Buffer,
-        start: int,
-        end: int,
-        peer: bytes,
-        local: bytes,
-    ) -> int:
-        """The short way of a datagram with GWLB's own header, at `start`, and TCP or UDP in it.
+    def usual(self, flow: Flow, to_server: bool, buffer: Buffer, start: int, length: int) -> int:
+        """The short way of a datagram with GWLB's own header, at `start`, and a TCP or UDP packet
+        of `length` bytes in it, encapsulated as the flow is.
 
         ASKED if all handlers let it pass as it is: no header was read that none of them wanted,
         and it has not counted for TCP.
         """
         inner = start + 40
+        end = inner + length
         if flow._record is not None:
             datagram = bytes(buffer[start:end])
-            self._engine.recording.add(flow, to_server, peer, local, datagram)
+            self._engine.recording.add(flow, to_server, flow.peer, flow.local, datagram)
         if flow.mode != HANDLED or flow._on_data or self._debug:
-            place = peer, local, buffer, start, inner
+            place = flow.peer, flow.local, buffer, start, inner
             return self.packet(flow, to_server, buffer, inner, end, None, place)
         packet, guard, hooks = self._packet, self._guard, flow._on_packet
         packet.refill(buffer, inner, end, None, to_server)
         flow.packet = packet
-        for number, (seat, hook) in enumerate(hooks):
+        for entry in hooks:
+            seat, hook = entry
             guard.calling = seat
             try:
                 outcome = hook(packet)
@@ -71,12 +65,13 @@ class Asking:
                 verdict = self._say(seat, outcome, flow, holds)
                 by: Seat | None = seat
                 if verdict is None:
-                    verdict, by = self.ask_hooks(flow, packet, hooks[number + 1 :], holds)
-                place = peer, local, buffer, start, inner
+                    rest = hooks[hooks.index(entry) + 1 :]
+                    verdict, by = self.ask_hooks(flow, packet, rest, holds)
+                place = flow.peer, flow.local, buffer, start, inner
                 answer = verdict, by, ""
                 return self._answered(flow, packet, answer, holds, buffer, inner, end, None, place)
         if packet._edited is not None or flow.mode == BLOCKED:
-            place = peer, local, buffer, start, inner
+            place = flow.peer, flow.local, buffer, start, inner
             answer = None, None, ""
             return self._answered(flow, packet, answer, [], buffer, inner, end, None, place)
         flow.packet = None
@@ -170,7 +165,7 @@ class Asking:
         if tcp is not None and not (headers.flags & RST and is_damaged(buffer, headers)):
             before = tcp.state
             length = headers.end - headers.payload
-            tcp.advance(to_server, headers.flags, headers.seq, headers.ack, length, headers.window)
+            tcp.advance(to_server, headers.flags, headers.seq, headers.ack, length)
             if tcp.state != before:
                 engine.lifecycle.tcp_changed(flow)
         if edited is None:
@@ -241,7 +236,7 @@ class Asking:
         packet = Packet() if self._debug else self._packet
         packet.refill(buffer, start, end, headers, to_server)
         if is_icmp_error(headers):
-            packet.related = self._related(flow.key[0], buffer, headers)
+            packet.related = self._related(flow.lane.endpoint_id, buffer, headers)
         flow.packet = packet
         return packet
 
@@ -300,8 +295,7 @@ class Asking:
             quoted = parse_quoted(buffer, headers.transport + 8, headers.end)
         except MalformedPacket:
             return None
-        entry = self._get(key_of(endpoint_id, quoted))
-        return entry[0] if entry is not None else None
+        return self._find(endpoint_id, quoted.protocol, ends_of(quoted))
 
 
 def discard(holds: Sequence[tuple[Seat, Hold]]) -> None:
@@ -310,13 +304,8 @@ def discard(holds: Sequence[tuple[Seat, Hold]]) -> None:
         hold.discard()
 
 
-def key_of(endpoint_id: int, headers: Headers) -> FlowKey:
-    """The key of a packet's flow, in the packet's direction."""
-    return (
-        endpoint_id,
-        headers.protocol,
-        headers.source,
-        headers.destination,
-        headers.source_port,
-        headers.destination_port,
+def ends_of(headers: Headers) -> bytes:
+    """Both ends of a packet: what its flow is found by."""
+    return pack_ends(
+        headers.source, headers.destination, headers.source_port, headers.destination_port
     )

@@ -50,7 +50,7 @@ class Credibility:
 
     def hear(self, flow: Flow) -> None:
         """The flow's server has sent something."""
-        server = flow.key[0], flow.key[3]
+        server = flow.lane.endpoint_id, flow.server_ip
         if server not in self._answering:
             if len(self._answering) >= _SERVERS_REMEMBERED:
                 del self._answering[next(iter(self._answering))]
@@ -67,4 +67,4 @@ class Credibility:
         tcp = flow.tcp
         if tcp is None or tcp.start(to_server) is None or tcp.start(not to_server) is not None:
             return False
-        return not to_server or (flow.key[0], flow.key[3]) in self._answering
+        return not to_server or (flow.lane.endpoint_id, flow.server_ip) in self._answering

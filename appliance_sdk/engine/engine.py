@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.answers import Answers
-from appliance_sdk.engine.decision import ASKED, DROP, FORWARD
+from appliance_sdk.engine.decision import ASKED, DROP, FORWARD, Place
 from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.holding import Holding, Tasks
 from appliance_sdk.engine.host import Host
@@ -21,27 +21,36 @@ from appliance_sdk.engine.state import restore_flow, save_flow
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
 from appliance_sdk.flow.fragments import FragmentTable
-from appliance_sdk.flow.table import SHARD_MASK, FlowTable
+from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT
+from appliance_sdk.flow.table import FlowTable
+from appliance_sdk.flow.tcp import TcpState
 from appliance_sdk.plugin.cidr import CidrSet
 from appliance_sdk.plugin.events import Anomaly, Event
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.manager import Pipeline, Seat
-from appliance_sdk.wire.packet import ACK, RST, SYN, Headers
+from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, Headers
 
 if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
 
-_TCP = 6
-_WITH_PORTS = (6, 17)
+_TCP, _UDP = 6, 17
 _ORIGINS_REMEMBERED = 4096
 _ANOMALY_PERIOD_S = 1.0
 
-# The header GWLB has always been seen to send, and an IPv4 packet without options behind it.
-_USUAL = struct.Struct(">IIIQIQII BxHxxHxB2x4s4sHH")
-_USUAL_BYTES = 68  # with the shortest transport header, UDP's
-_TCP_FIELDS = struct.Struct(">IIBBH")
-_W0, _T1, _T2, _T3 = 0x08000800, 0x01080102, 0x01080202, 0x01080301
-_NO_FRAGMENT = 0x3FFF
+# A GENEVE header as GWLB sends it, 40 bytes, and an IPv4 packet without options behind it. Read in
+# the byte order of most machines, which is the cheapest: the endpoint, the total length and the
+# fragment field are compared, never calculated with.
+_USUAL = struct.Struct("<12xQ20xBxHxxHxB2x12s").unpack_from
+_HEADER_BYTES = 40
+_LEAST = 28  # of the packet, with the shortest transport header, UDP's
+_FRAGMENT = 0xFF3F  # all of the field but "don't fragment" and the bit that is reserved
+_TCP_FIELDS = struct.Struct(">IIBB").unpack_from
+_LONGEST = 9216
+_SWAPPED = [(length & 0xFF) << 8 | length >> 8 for length in range(_LONGEST + 1)]
+"""Total lengths as they look in the wrong byte order."""
+
+_CONTROL = SYN | ACK | FIN | RST
+_ESTABLISHED = int(TcpState.ESTABLISHED)
 
 
 Divert: TypeAlias = Callable[
@@ -91,12 +100,12 @@ class Engine:
         """Counters of plugins: "plugin.metric"."""
         self._origins = CidrSet(settings.origins)
         self._origins_seen: set[bytes] = set()
-        self._mtu = settings.mtu_bytes
+        self._longest = min(settings.mtu_bytes, _LONGEST)
         self._anomalies: Counter[tuple[str, str]] = Counter()
         self._anomalies_at = now
         self.guard = Guard(settings, log)
         self.table: FlowTable[Flow] = FlowTable(settings.max_flows)
-        self._shards = self.table.shards
+        self._tcp, self._udp = self.table.tcp, self.table.udp
         self.answers = Answers(settings.rejects_per_s, self.send)
         self.fragments = FragmentTable()
         self.streams = Streams(settings, self.guard, self.detach)
@@ -214,84 +223,82 @@ class Engine:
         """
         self.now = now
         self.received += 1
-        if peer[2:] not in self._origins_seen and not self._known_origin(peer):
-            return self.drop("origin")
-        if end - start >= _USUAL_BYTES:
-            (w0, vni, t1, eid, t2, _att, t3, cookie, ver, total, frag, proto, src, dst, sp, dp) = (
-                _USUAL.unpack_from(buffer, start)
-            )
-            if (
-                w0 == _W0
-                and vni == 0
-                and t1 == _T1
-                and t2 == _T2
-                and t3 == _T3
-                and ver == 0x45
-                and not frag & _NO_FRAGMENT
-                and 28 <= total <= end - start - 40
-                and total <= self._mtu
-                and proto in _WITH_PORTS
-            ):
-                shard = self._shards[sp + dp + src[3] + dst[3] & SHARD_MASK]
-                entry = shard.get((eid, proto, src, dst, sp, dp))
-                usual = entry is not None
-                if usual and proto == _TCP:
-                    usual = total >= 40
-                    if usual:
-                        seq, ack, offset, flags, window = _TCP_FIELDS.unpack_from(
-                            buffer, start + 64
-                        )
-                        length = total - 20 - (offset >> 4 << 2)
-                        usual = offset >= 0x50 and length >= 0 and flags & (SYN | ACK) != SYN
-                        usual = usual and not flags & RST
-                if usual and entry is not None:
-                    flow, to_server = entry
-                    stats = flow.to_server if to_server else flow.to_client
-                    stats.packets += 1
-                    stats.bytes += total
-                    flow.last_seen = now
-                    if cookie != flow.cookie or peer != flow.encapsulation[0]:
-                        self.encapsulate(flow, buffer, start, 40, cookie, peer, local)
-                    tcp = flow.tcp
-                    if tcp is None and flow.half_open and not to_server:
-                        self.lifecycle.answered(flow)
-                    if flow.mode:
-                        decision = self._usual(
-                            flow, to_server, buffer, start, start + 40 + total, peer, local
-                        )
+        length = end - start - _HEADER_BYTES
+        if _LEAST <= length <= self._longest:
+            endpoint, version, total, fragment, protocol, ends = _USUAL(buffer, start)
+            if version == 0x45 and total == _SWAPPED[length] and not fragment & _FRAGMENT:
+                if protocol == _TCP:
+                    shards = self._tcp.get(endpoint)
+                elif protocol == _UDP:
+                    shards = self._udp.get(endpoint)
+                else:
+                    shards = None
+                if shards is not None:
+                    flow = shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK].get(ends)
+                    if (
+                        flow is not None
+                        and buffer[start : start + _HEADER_BYTES] == flow.header
+                        and peer == flow.peer
+                        and local == flow.local
+                    ):
+                        decision = self._known(flow, ends == flow.ends, buffer, start, length, now)
                         if decision != ASKED:
                             return decision
-                    if tcp is not None:
-                        before = tcp.state
-                        tcp.advance(to_server, flags, seq, ack, length, window)
-                        if tcp.state != before:
-                            self.lifecycle.tcp_changed(flow)
-                    return FORWARD
+        if peer[2:] not in self._origins_seen and not self._known_origin(peer):
+            return self.drop("origin")
         try:
             return self.judge.datagram(buffer, start, end, peer, local)
         except MalformedPacket as error:
             self.anomaly("packet", error.reason)
             return self.drop(error.reason)
 
+    def _known(
+        self, flow: Flow, to_server: bool, buffer: Buffer, start: int, length: int, now: float
+    ) -> int:
+        """A packet as most are: of a known flow, encapsulated as its last one was.
+
+        ASKED, and nothing done yet, if it is a TCP segment that needs a closer look.
+        """
+        tcp = flow.tcp
+        if tcp is not None:
+            if length < 40:
+                return ASKED
+            seq, ack, offset, flags = _TCP_FIELDS(buffer, start + 64)
+            payload = length - 20 - (offset >> 4 << 2)
+            if offset < 0x50 or payload < 0 or flags & (SYN | ACK) == SYN or flags & RST:
+                return ASKED
+        if to_server:
+            flow.packets_to_server += 1
+            flow.bytes_to_server += length
+        else:
+            flow.packets_to_client += 1
+            flow.bytes_to_client += length
+            if tcp is None and flow.half_open:
+                self.lifecycle.answered(flow)
+        flow.last_seen = now
+        if flow.mode:
+            decision = self._usual(flow, to_server, buffer, start, length)
+            if decision != ASKED:
+                return decision
+        if tcp is not None:
+            if flags & _CONTROL == ACK and tcp.state == _ESTABLISHED:
+                tcp.segment(to_server, seq, ack, payload)
+            else:
+                before = tcp.state
+                tcp.advance(to_server, flags, seq, ack, payload)
+                if tcp.state != before:
+                    self.lifecycle.tcp_changed(flow)
+        return FORWARD
+
     def send(self, flow: Flow, packet: bytes) -> None:
         """Put a packet of our own into the outbox, in the newest encapsulation of its flow."""
-        peer, local, header = flow.encapsulation
         self.injected += 1
-        self.outbox.append((peer, local, header + packet))
+        self.outbox.append((flow.peer, flow.local, flow.header + packet))
 
-    def encapsulate(
-        self,
-        flow: Flow,
-        buffer: Buffer,
-        start: int,
-        length: int,
-        cookie: int,
-        peer: bytes,
-        local: bytes,
-    ) -> None:
+    def encapsulate(self, flow: Flow, place: Place) -> None:
         """Remember the newest encapsulation: GWLB drops what comes back with an old cookie."""
-        flow.cookie = cookie
-        flow.encapsulation = (bytes(peer), local, bytes(buffer[start : start + length]))
+        peer, flow.local, buffer, start, inner = place
+        flow.peer, flow.header = bytes(peer), bytes(buffer[start:inner])
 
     def drop(self, reason: str) -> int:
         """Count a packet that is not forwarded."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appliance_sdk.engine.asking import Asking, discard, key_of
+from appliance_sdk.engine.asking import Asking, discard, ends_of
 from appliance_sdk.engine.decision import DROP, FORWARD, REPLACED, Place
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
 from appliance_sdk.flow.fragments import Fragment
-from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.flow.key import swap_ends
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.manager import Seat
@@ -27,7 +27,7 @@ class Judge:
 
     def __init__(self, engine: Engine, *, debug: bool) -> None:
         self._engine = engine
-        self._get = engine.table.get
+        self._table = engine.table
         self.asking = Asking(engine, debug=debug)
 
     def datagram(self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes) -> int:
@@ -46,40 +46,40 @@ class Judge:
                 engine.received -= 1
                 return REPLACED
             return self._fragment(headers, geneve.endpoint_id, geneve.cookie, place, end)
-        key = key_of(geneve.endpoint_id, headers)
-        found = self._find(key, headers, geneve.cookie, place, inner, end)
+        found = self._find(geneve.endpoint_id, headers, geneve.cookie, place, end)
         if isinstance(found, int):
             return found
         flow, to_server = found
-        return self._count_and_judge(flow, to_server, geneve.cookie, headers, place, inner, end)
+        return self._count_and_judge(flow, to_server, headers, place, end)
 
     def _find(
-        self, key: FlowKey, headers: Headers, cookie: int, place: Place, start: int, end: int
+        self, endpoint_id: int, headers: Headers, cookie: int, place: Place, end: int
     ) -> tuple[Flow, bool] | int:
         """The flow of a packet, opened if it has none; else the decision about the packet."""
         engine = self._engine
-        entry = self._get(key)
-        if entry is not None and not engine.lifecycle.is_replaced(entry[0], headers, cookie):
-            return entry
-        _peer, _local, buffer, datagram, inner = place
-        if entry is not None:
-            engine.lifecycle.close(entry[0], "replaced")
-        zone = engine.pipeline.endpoints.get(key[0])
+        ends = ends_of(headers)
+        known = self._table.find(endpoint_id, headers.protocol, ends)
+        if known is not None:
+            if not engine.lifecycle.is_replaced(known, headers, cookie):
+                return known, known.ends == ends
+            engine.lifecycle.close(known, "replaced")
+        _peer, _local, buffer, _datagram, start = place
+        zone = engine.pipeline.endpoints.get(endpoint_id)
         if zone is None:
-            engine.lifecycle.unknown_endpoint(key[0])
+            engine.lifecycle.unknown_endpoint(endpoint_id)
             if engine.settings.unknown_endpoint != "continue":
                 return engine.drop("unknown_endpoint")
             zone = engine.pipeline.default
-        if key[2] == key[3] and key[4] == key[5]:
+        if ends == swap_ends(ends):
             return engine.drop("land")
-        if _is_multicast(key[3]):
+        if _is_multicast(headers.destination):
             return engine.drop("multicast")
         if engine.table.full and not engine.lifecycle.make_room():
             return (
                 FORWARD if engine.settings.table_full == "continue" else engine.drop("table_full")
             )
-        flow, to_server = engine.lifecycle.new_flow(key, headers, zone)
-        engine.encapsulate(flow, buffer, datagram, inner - datagram, cookie, place[0], place[1])
+        flow, to_server = engine.lifecycle.new_flow(endpoint_id, ends, headers, zone)
+        engine.encapsulate(flow, place)
         packet = self.asking.view(flow, buffer, start, end, headers, to_server)
         verdict, seat = engine.lifecycle.ask(flow, packet)
         self.asking.release(flow, packet)
@@ -156,17 +156,15 @@ class Judge:
         self,
         flow: Flow,
         to_server: bool,
-        cookie: int,
         headers: Headers,
         place: Place,
-        start: int,
         end: int,
     ) -> int:
-        peer, local, buffer, datagram, inner = place
+        peer, local, buffer, datagram, start = place
         self._count(flow, to_server, headers.end - start)
         self._record(flow, to_server, headers, place)
-        if cookie != flow.cookie or peer != flow.encapsulation[0]:
-            self._engine.encapsulate(flow, buffer, datagram, inner - datagram, cookie, peer, local)
+        if peer != flow.peer or local != flow.local or buffer[datagram:start] != flow.header:
+            self._engine.encapsulate(flow, place)
         return self.asking.packet(flow, to_server, buffer, start, end, headers, place)
 
     def _fragment(
@@ -197,8 +195,7 @@ class Judge:
         inner = place[4]
         entry = fragment.entry
         if headers.fragment_offset == 0:
-            key = key_of(endpoint_id, headers)
-            found = self._find(key, headers, cookie, place, inner, end)
+            found = self._find(endpoint_id, headers, cookie, place, end)
             if isinstance(found, int):
                 entry.drop = found == DROP
                 return found
@@ -260,9 +257,12 @@ class Judge:
 
     def _count(self, flow: Flow, to_server: bool, length: int) -> None:
         engine = self._engine
-        stats = flow.to_server if to_server else flow.to_client
-        stats.packets += 1
-        stats.bytes += length
+        if to_server:
+            flow.packets_to_server += 1
+            flow.bytes_to_server += length
+        else:
+            flow.packets_to_client += 1
+            flow.bytes_to_client += length
         flow.last_seen = engine.now
         if flow.half_open and flow.tcp is None and not to_server:
             engine.lifecycle.answered(flow)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance_sdk.engine.direction import beginning
 from appliance_sdk.engine.held import Held
-from appliance_sdk.flow.key import FlowKey, reverse_key
+from appliance_sdk.flow.key import FlowKey, pack_ends, swap_ends
 from appliance_sdk.flow.tcp import TcpTracker
 from appliance_sdk.flow.timers import Timers
 from appliance_sdk.plugin.base import overrides
@@ -46,13 +46,16 @@ class Lifecycle:
         self.opened = 0
         self.closed = 0
 
-    def new_flow(self, key: FlowKey, headers: Headers, zone: Zone) -> tuple[Flow, bool]:
+    def new_flow(
+        self, endpoint_id: int, ends: bytes, headers: Headers, zone: Zone
+    ) -> tuple[Flow, bool]:
         """A flow for its first packet, not in the table yet, and the packet's direction."""
         start = beginning(headers)
-        tcp = TcpTracker(start.midstream) if key[1] == _TCP else None
+        tcp = TcpTracker(start.midstream) if headers.protocol == _TCP else None
         flow = Flow(
             self._next_id,
-            key if start.to_server else reverse_key(key),
+            self._table.lane(endpoint_id, headers.protocol),
+            ends if start.to_server else swap_ends(ends),
             self._engine.now,
             self._settings.half_open_s if tcp is not None else self._idle_s(tcp),
             zone=zone,
@@ -75,7 +78,8 @@ class Lifecycle:
         tcp = TcpTracker(midstream=True) if key[1] == _TCP else None
         flow = Flow(
             self._next_id,
-            key,
+            self._table.lane(key[0], key[1]),
+            pack_ends(*key[2:]),
             self._engine.now,
             self._idle_s(tcp),
             zone=zone,
@@ -313,7 +317,7 @@ class Lifecycle:
             flow._on_packet = _in_order((*flow._on_packet, (seat, handler.packet)))
         if wants[1]:
             flow._on_data = _in_order((*flow._on_data, (seat, handler.data)))
-            new = not flow.to_server.packets and not flow.to_client.packets
+            new = not flow.packets_to_server and not flow.packets_to_client
             self._engine.streams.attached(flow, new)
         if any(wants) and flow.mode == BYPASSED:
             flow.mode = HANDLED
@@ -413,10 +417,10 @@ def _ended(flow: Flow, now: float) -> FlowEnded:
         opened_at=flow.opened_at,
         last_seen=flow.last_seen,
         ended_at=now,
-        packets_to_server=flow.to_server.packets,
-        bytes_to_server=flow.to_server.bytes,
-        packets_to_client=flow.to_client.packets,
-        bytes_to_client=flow.to_client.bytes,
+        packets_to_server=flow.packets_to_server,
+        bytes_to_server=flow.bytes_to_server,
+        packets_to_client=flow.packets_to_client,
+        bytes_to_client=flow.bytes_to_client,
         verdict="forward" if flow.mode != BLOCKED else flow.verdict.name,
         reason=flow.verdict.reason,
         rule=flow.verdict.rule,

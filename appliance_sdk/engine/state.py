@@ -51,10 +51,10 @@ def save_flow(flow: Flow, now: float) -> bytes:
         age_s=now - flow.opened_at,
         silent_s=now - flow.last_seen,
         counters=(
-            flow.to_server.packets,
-            flow.to_server.bytes,
-            flow.to_client.packets,
-            flow.to_client.bytes,
+            flow.packets_to_server,
+            flow.bytes_to_server,
+            flow.packets_to_client,
+            flow.bytes_to_client,
         ),
         established=flow.established,
         midstream=flow.midstream,
@@ -90,9 +90,8 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
     flow.last_seen = engine.now - record.silent_s
     flow.midstream = record.midstream
     flow.direction_sure = record.direction_sure
-    stats = record.counters
-    flow.to_server.packets, flow.to_server.bytes = stats[0], stats[1]
-    flow.to_client.packets, flow.to_client.bytes = stats[2], stats[3]
+    flow.packets_to_server, flow.bytes_to_server = record.counters[:2]
+    flow.packets_to_client, flow.bytes_to_client = record.counters[2:]
     flow._asked = len(zone.seats)
     for seat, handler in handlers:
         engine.lifecycle.attach(flow, seat, handler)

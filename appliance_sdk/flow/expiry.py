@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.flow.lane import Lane
 
 
-class Tracked:
-    """What table and wheel need of a flow: its key, when it was last seen, how long it may rest."""
+class Link:
+    """A place in a ring: what comes before and after it."""
 
-    __slots__ = ("half_open", "key", "last_seen", "slot", "timeout_s")
+    __slots__ = ("after", "before")
 
-    def __init__(self, key: FlowKey, now: float, timeout_s: float) -> None:
-        self.key = key
-        """The key of packets from client to server."""
+    def __init__(self) -> None:
+        self.before: Link | None = None
+        self.after: Link | None = None
+
+
+class Slot(Link):
+    """A ring of flows that are due at the same second; it is the place between last and first."""
+
+    __slots__ = ("tick",)
+
+    def __init__(self, tick: int) -> None:
+        self.before = self.after = self
+        self.tick = tick
+
+
+class Tracked(Link):
+    """What table and wheel need of a flow: where it is found, when it was last seen, how long it
+    may rest."""
+
+    __slots__ = ("ends", "half_open", "lane", "last_seen", "slot", "timeout_s")
+
+    def __init__(self, lane: Lane[Any], ends: bytes, now: float, timeout_s: float) -> None:
+        super().__init__()
+        self.lane = lane
+        self.ends = ends
+        """Those of packets from client to server, see `pack_ends`."""
         self.last_seen = now
         self.timeout_s = timeout_s
         self.half_open = True
         """Nothing proves yet that both ends take part; such flows go first when room is needed."""
-        self.slot = -1
+        self.slot: Slot | None = None
+
+    @property
+    def key(self) -> FlowKey:
+        """The key of packets from client to server."""
+        return self.lane.key(self.ends)
 
 
 F = TypeVar("F", bound=Tracked)
@@ -31,29 +60,37 @@ class Expiry(Generic[F]):
     """Each flow rests in the slot where it was due when last looked at.
 
     A packet costs nothing here: only when a flow's slot comes up is it moved to the slot where it
-    is due by then, so a flow is touched once an idle timeout however busy it is.
+    is due by then, so a flow is touched once an idle timeout however busy it is. The slots are
+    rings through the flows: nothing grows, and one that ends leaves at once.
     """
 
     def __init__(self) -> None:
-        self._slots: dict[int, list[F]] = {}
+        self._slots: dict[int, Slot] = {}
         self._ticks: list[int] = []
 
     def add(self, flow: F) -> None:
         """Watch a flow; also after `timeout_s` became shorter."""
         tick = math.ceil(flow.last_seen + flow.timeout_s)
-        if flow.slot == tick:
-            return
-        flow.slot = tick
         slot = self._slots.get(tick)
         if slot is None:
-            self._slots[tick] = [flow]
+            slot = self._slots[tick] = Slot(tick)
             heapq.heappush(self._ticks, tick)
-        else:
-            slot.append(flow)
+        elif flow.slot is slot:
+            return
+        if flow.slot is not None:
+            self.discard(flow)
+        last = slot.before
+        assert last is not None
+        flow.slot = slot
+        flow.before, flow.after = last, slot
+        last.after = slot.before = flow
 
     def discard(self, flow: F) -> None:
         """Forget a flow."""
-        flow.slot = -1
+        before, after = flow.before, flow.after
+        if before is not None and after is not None:
+            before.after, after.before = after, before
+        flow.before = flow.after = flow.slot = None
 
     def next_deadline(self) -> float:
         """The earliest time at which `due` may find something, math.inf if there is none."""
@@ -63,19 +100,16 @@ class Expiry(Generic[F]):
         """Flows that rested too long, after looking at no more than `limit` of those in turn."""
         found: list[F] = []
         while self._ticks and self._ticks[0] <= now and limit > 0:
-            tick = self._ticks[0]
-            slot = self._slots[tick]
-            while slot and limit > 0:
-                flow = slot.pop()
+            slot = self._slots[self._ticks[0]]
+            while (flow := slot.after) is not slot and limit > 0:
                 limit -= 1
-                if flow.slot != tick:
-                    continue
-                flow.slot = -1
-                if flow.last_seen + flow.timeout_s <= now:
-                    found.append(flow)
+                self.discard(flow)  # type: ignore[arg-type]  # all but the slot itself are flows
+                if flow.last_seen + flow.timeout_s <= now:  # type: ignore[union-attr]
+                    found.append(flow)  # type: ignore[arg-type]
                 else:
-                    self.add(flow)
-            if not slot:
+                    self.add(flow)  # type: ignore[arg-type]
+            if slot.after is slot:
                 heapq.heappop(self._ticks)
-                del self._slots[tick]
+                del self._slots[slot.tick]
+                slot.before = slot.after = None
         return found

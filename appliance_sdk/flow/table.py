@@ -1,4 +1,4 @@
-"""The bounded flow table: one look-up gives flow and direction."""
+"""The bounded flow table: one look-up gives the flow of a packet."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from appliance_sdk.flow.expiry import Expiry, Tracked
-from appliance_sdk.flow.key import FlowKey, reverse_key
+from appliance_sdk.flow.key import FlowKey, pack_ends, swap_ends
+from appliance_sdk.flow.lane import Lane
 
 F = TypeVar("F", bound=Tracked)
 
-SHARD_MASK = 255
-"""256 dictionaries, not one: a dictionary that grows is copied in one go, and packets wait."""
+_TCP, _UDP = 6, 17
 _QUEUES = 64
 
 
 class FlowTable(Generic[F]):
-    """Flows under both of their keys, with their idle timers.
+    """Flows in the lanes of their endpoints and protocols, with their idle timers.
 
-    `get(key)` gives `(flow, to_server)` or None. When the table is full, `make_room` gives up the
-    oldest half-open flow: a flood of beginnings cannot push out what is established.
-
-    An entry stands in `shards[sum & SHARD_MASK]`, the sum of both ports and of both addresses' last
-    bytes: the same for both keys.
+    When the table is full, `make_room` gives up the oldest half-open flow: a flood of beginnings
+    cannot push out what is established.
     """
 
     def __init__(self, max_flows: int) -> None:
         self.max_flows = max_flows
-        self.shards: list[dict[FlowKey, tuple[F, bool]]] = [{} for _ in range(SHARD_MASK + 1)]
+        self.tcp: dict[int, list[dict[bytes, F]]] = {}
+        """The shards of TCP, by endpoint id as a little-endian number, as `Engine.receive` reads
+        it. `shard_of` tells which one."""
+        self.udp: dict[int, list[dict[bytes, F]]] = {}
+        self._lanes: dict[tuple[int, int], Lane[F]] = {}
         # Ordered, with the order in which they came: the first of each is found in constant time.
         self._half_open: list[OrderedDict[F, int]] = [OrderedDict() for _ in range(_QUEUES)]
         self._order = 0
@@ -39,11 +40,28 @@ class FlowTable(Generic[F]):
         return self._size
 
     def __iter__(self) -> Iterator[F]:
-        return (flow for shard in self.shards for flow, to_server in shard.values() if to_server)
+        return (flow for lane in self._lanes.values() for flow in lane)
+
+    def lane(self, endpoint_id: int, protocol: int) -> Lane[F]:
+        """Where the flows of an endpoint and a protocol are."""
+        lane = self._lanes.get((endpoint_id, protocol))
+        if lane is None:
+            lane = self._lanes[endpoint_id, protocol] = Lane(endpoint_id, protocol)
+            usual = {_TCP: self.tcp, _UDP: self.udp}.get(protocol)
+            if usual is not None:
+                usual[int.from_bytes(endpoint_id.to_bytes(8, "big"), "little")] = lane.shards
+        return lane
+
+    def find(self, endpoint_id: int, protocol: int, ends: bytes) -> F | None:
+        """The flow of a packet with these ends, in either direction."""
+        lane = self._lanes.get((endpoint_id, protocol))
+        return lane.shard(ends).get(ends) if lane is not None else None
 
     def get(self, key: FlowKey) -> tuple[F, bool] | None:
         """The flow that a packet is of, and whether the packet goes to its server."""
-        return self._shard(key).get(key)
+        ends = pack_ends(*key[2:])
+        flow = self.find(key[0], key[1], ends)
+        return (flow, flow.ends == ends) if flow is not None else None
 
     @property
     def full(self) -> bool:
@@ -51,15 +69,15 @@ class FlowTable(Generic[F]):
         return self._size >= self.max_flows
 
     def make_room(self) -> F | None:
-        """The half-open flow to give up (it is still in the table), None if there is none."""
+        """The half-open flow to give up; the caller removes it. None: there is none."""
         firsts = [next(iter(queue.items())) for queue in self._half_open if queue]
         return min(firsts, key=lambda entry: entry[1])[0] if firsts else None
 
     def add(self, flow: F) -> None:
-        """Put a flow under both keys; its key must be in client-to-server direction."""
-        shard = self._shard(flow.key)
-        shard[flow.key] = (flow, True)
-        shard[reverse_key(flow.key)] = (flow, False)
+        """Put a flow in for both directions; its ends must be in client-to-server order."""
+        lane, ends, answer = flow.lane, flow.ends, swap_ends(flow.ends)
+        lane.shard(ends)[ends] = flow
+        lane.shard(answer)[answer] = flow
         self._size += 1
         if flow.half_open:
             self._begins(flow)
@@ -67,18 +85,21 @@ class FlowTable(Generic[F]):
 
     def remove(self, flow: F) -> None:
         """Take a flow out; KeyError if it is not in."""
-        shard = self._shard(flow.key)
-        del shard[flow.key]
-        del shard[reverse_key(flow.key)]
+        lane, ends, answer = flow.lane, flow.ends, swap_ends(flow.ends)
+        del lane.shard(ends)[ends]
+        del lane.shard(answer)[answer]
         self._size -= 1
         self._queue(flow).pop(flow, None)
         self.expiry.discard(flow)
 
     def established(self, flow: F, timeout_s: float) -> None:
-        """Both ends take part: the flow rests longer and is not given up for others."""
+        """Both ends take part: the flow may rest for another time, and is not given up for others."""
         flow.half_open = False
         self._queue(flow).pop(flow, None)
+        sooner = timeout_s < flow.timeout_s
         flow.timeout_s = timeout_s
+        if sooner:
+            self.expiry.add(flow)
 
     def closing(self, flow: F, timeout_s: float) -> None:
         """The flow ended: it lingers for late packets and goes first when room is needed."""
@@ -86,9 +107,6 @@ class FlowTable(Generic[F]):
         self._begins(flow)
         flow.timeout_s = timeout_s
         self.expiry.add(flow)
-
-    def _shard(self, key: FlowKey) -> dict[FlowKey, tuple[F, bool]]:
-        return self.shards[key[4] + key[5] + key[2][-1] + key[3][-1] & SHARD_MASK]
 
     def _queue(self, flow: F) -> OrderedDict[F, int]:
         return self._half_open[(id(flow) >> 6) % _QUEUES]

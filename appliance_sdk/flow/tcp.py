@@ -98,36 +98,45 @@ class TcpTracker:
         """A SYN alone with another number than the one that opened this connection."""
         return flags & (SYN | ACK | RST | FIN) == SYN and seq != self.opening_seq
 
-    def advance(
-        self, to_server: bool, flags: int, seq: int, ack: int, payload_length: int, window: int
-    ) -> None:
+    def advance(self, to_server: bool, flags: int, seq: int, ack: int, payload_length: int) -> None:
         """A packet was forwarded."""
         if flags & (SYN | FIN | RST) or self.state < TcpState.ESTABLISHED:
             self._control(to_server, flags, seq, ack, payload_length)
             return
-        end = seq + payload_length & _MASK
-        if to_server:
-            expected = self._next_s
-            if expected < 0 or 0 < (end - expected & _MASK) <= _MAX_WINDOW:
-                self._next_s = end
-            if flags & ACK:
-                known = self._acked_c
-                if known < 0 or 0 < (ack - known & _MASK) <= _MAX_WINDOW:
-                    self._acked_c = ack
-                if self._next_c < 0:
-                    self._next_c = ack
+        if flags & ACK:
+            self.segment(to_server, seq, ack, payload_length)
         else:
-            expected = self._next_c
-            if expected < 0 or 0 < (end - expected & _MASK) <= _MAX_WINDOW:
-                self._next_c = end
-            if flags & ACK:
-                known = self._acked_s
-                if known < 0 or 0 < (ack - known & _MASK) <= _MAX_WINDOW:
-                    self._acked_s = ack
-                if self._next_s < 0:
-                    self._next_s = ack
+            self._sent(to_server, seq + payload_length & _MASK)
         if self.state == TcpState.CLOSING:
             self._maybe_closed()
+
+    def segment(self, to_server: bool, seq: int, ack: int, payload_length: int) -> None:
+        """A segment of an established connection was forwarded, with ACK, without SYN, FIN, RST."""
+        end = seq + payload_length & _MASK
+        if to_server:
+            known = self._next_s
+            if end != known and (known < 0 or (end - known & _MASK) <= _MAX_WINDOW):
+                self._next_s = end
+            known = self._acked_c
+            if ack != known and (known < 0 or (ack - known & _MASK) <= _MAX_WINDOW):
+                # The same number once, not twice: there are many connections.
+                self._acked_c = self._next_c if ack == self._next_c else ack
+            if self._next_c < 0:
+                self._next_c = ack
+        else:
+            known = self._next_c
+            if end != known and (known < 0 or (end - known & _MASK) <= _MAX_WINDOW):
+                self._next_c = end
+            known = self._acked_s
+            if ack != known and (known < 0 or (ack - known & _MASK) <= _MAX_WINDOW):
+                self._acked_s = self._next_s if ack == self._next_s else ack
+            if self._next_s < 0:
+                self._next_s = ack
+
+    def _sent(self, to_server: bool, end: int) -> None:
+        known = self._next_s if to_server else self._next_c
+        if known < 0 or 0 < (end - known & _MASK) <= _MAX_WINDOW:
+            self._set_next(to_server, end)
 
     def _control(self, to_server: bool, flags: int, seq: int, ack: int, length: int) -> None:
         if flags & RST:

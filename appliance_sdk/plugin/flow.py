@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from appliance_sdk.flow.expiry import Tracked
-from appliance_sdk.flow.key import FlowKey
+from appliance_sdk.flow.key import unpack_ends
 from appliance_sdk.plugin.events import FlowInfo
 from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.wire.geneve import (
     ATTACHMENT_OPTION,
     AWS_OPTION_CLASS,
+    COOKIE_OPTION,
     format_endpoint,
     parse_options,
 )
 
 if TYPE_CHECKING:
+    from appliance_sdk.flow.lane import Lane
     from appliance_sdk.flow.reassembly import StreamBuffer
     from appliance_sdk.flow.tcp import TcpTracker
     from appliance_sdk.plugin.handler import FlowHandler
@@ -38,17 +40,11 @@ class FlowOwner(Protocol):
     def save(self, flow: Flow, reason: str, and_next: int) -> None: ...
 
 
-class Stats:
-    """Packets and inner bytes of one direction, dropped ones included."""
+class Stats(NamedTuple):
+    """Packets and inner bytes of one direction so far, dropped ones included."""
 
-    __slots__ = ("bytes", "packets")
-
-    def __init__(self) -> None:
-        self.packets = 0
-        self.bytes = 0
-
-    def __repr__(self) -> str:
-        return f"Stats(packets={self.packets}, bytes={self.bytes})"
+    packets: int
+    bytes: int
 
 
 class Flow(Tracked):
@@ -67,28 +63,32 @@ class Flow(Tracked):
         "_sound",
         "_streams",
         "_zone",
-        "cookie",
+        "bytes_to_client",
+        "bytes_to_server",
         "decided_by",
         "direction_sure",
-        "encapsulation",
         "end_reason",
+        "header",
         "id",
+        "local",
         "midstream",
         "mode",
         "opened_at",
         "owner",
         "packet",
+        "packets_to_client",
+        "packets_to_server",
+        "peer",
         "reported",
         "tcp",
-        "to_client",
-        "to_server",
         "verdict",
     )
 
     def __init__(
         self,
         id_: int,
-        key: FlowKey,
+        lane: Lane[Flow],
+        ends: bytes,
         now: float,
         timeout_s: float,
         *,
@@ -98,16 +98,14 @@ class Flow(Tracked):
         midstream: bool,
         direction_sure: bool,
     ) -> None:
-        super().__init__(key, now, timeout_s)
+        super().__init__(lane, ends, now, timeout_s)
         self.id = id_
         """Unique while the appliance runs; `flow_id` in EVE records."""
         self.owner = owner
         self.opened_at = now
         """When its first packet came."""
-        self.to_server = Stats()
-        """What the client has sent."""
-        self.to_client = Stats()
-        """What the server has sent."""
+        self.packets_to_server = self.bytes_to_server = 0
+        self.packets_to_client = self.bytes_to_client = 0
         self.tcp = tcp
         """What is known of the TCP connection; None for other protocols."""
         self.midstream = midstream
@@ -122,9 +120,12 @@ class Flow(Tracked):
         """How the flow ended, "" while it lives: "fin", "rst", "idle", "blocked" and so on."""
         self.packet: Packet | None = None
         """The packet in hand; None in `woken` and `recheck`."""
-        self.cookie = 0
-        """The flow cookie that GWLB gave it."""
-        self.encapsulation: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+        self.peer = b""
+        """For the engine: where its newest packet came from, port and address."""
+        self.local = b""
+        """For the engine: the address it came to."""
+        self.header = b""
+        """For the engine: its GENEVE header with all options."""
         self.mode = 0
         """For the engine: bypassed, handled or blocked."""
         self.reported = False
@@ -140,9 +141,24 @@ class Flow(Tracked):
         self._sound = 0
 
     @property
+    def to_server(self) -> Stats:
+        """What the client has sent."""
+        return Stats(self.packets_to_server, self.bytes_to_server)
+
+    @property
+    def to_client(self) -> Stats:
+        """What the server has sent."""
+        return Stats(self.packets_to_client, self.bytes_to_client)
+
+    @property
+    def cookie(self) -> int:
+        """The flow cookie that GWLB gave it."""
+        return self._option(COOKIE_OPTION)
+
+    @property
     def endpoint(self) -> str:
         """The GWLB endpoint, "vpce-…"."""
-        return format_endpoint(self.key[0])
+        return format_endpoint(self.lane.endpoint_id)
 
     @property
     def zone(self) -> str:
@@ -152,27 +168,28 @@ class Flow(Tracked):
     @property
     def protocol(self) -> str:
         """ "tcp", "udp", "icmp", "icmpv6", else the protocol number as text."""
-        return PROTOCOLS.get(self.key[1]) or str(self.key[1])
+        protocol = self.lane.protocol
+        return PROTOCOLS.get(protocol) or str(protocol)
 
     @property
     def client_ip(self) -> bytes:
         """Address of the end that opened the flow."""
-        return self.key[2]
+        return unpack_ends(self.ends)[0]
 
     @property
     def server_ip(self) -> bytes:
         """Address of the other end."""
-        return self.key[3]
+        return unpack_ends(self.ends)[1]
 
     @property
     def client_port(self) -> int:
         """Port of the client, 0 = the protocol has none."""
-        return self.key[4]
+        return unpack_ends(self.ends)[2]
 
     @property
     def server_port(self) -> int:
         """Port of the server, 0 = the protocol has none."""
-        return self.key[5]
+        return unpack_ends(self.ends)[3]
 
     @property
     def app(self) -> str:
@@ -184,7 +201,7 @@ class Flow(Tracked):
         """TCP: the handshake is complete. Others: both ends have sent something."""
         if self.tcp is not None:
             return self.tcp.established
-        return bool(self.to_server.packets and self.to_client.packets)
+        return bool(self.packets_to_server and self.packets_to_client)
 
     @property
     def stats_at(self) -> float:
@@ -228,24 +245,25 @@ class Flow(Tracked):
 
     def info(self) -> FlowInfo:
         """The flow as events name it."""
+        client, server, client_port, server_port = unpack_ends(self.ends)
         return FlowInfo(
             id=self.id,
             endpoint=self.endpoint,
             zone=self.zone,
             protocol=self.protocol,
-            client_ip=str(ipaddress.ip_address(self.client_ip)),
-            server_ip=str(ipaddress.ip_address(self.server_ip)),
-            client_port=self.client_port,
-            server_port=self.server_port,
+            client_ip=str(ipaddress.ip_address(client)),
+            server_ip=str(ipaddress.ip_address(server)),
+            client_port=client_port,
+            server_port=server_port,
             cookie=self.cookie,
-            attachment_id=self._attachment_id(),
+            attachment_id=self._option(ATTACHMENT_OPTION),
             app=self.app,
         )
 
-    def _attachment_id(self) -> int:
-        header = self.encapsulation[2]
+    def _option(self, number: int) -> int:
+        header = self.header
         for option in parse_options(header, 0, len(header)) if header else ():
-            if (option.option_class, option.type) == (AWS_OPTION_CLASS, ATTACHMENT_OPTION):
+            if (option.option_class, option.type) == (AWS_OPTION_CLASS, number):
                 return int.from_bytes(option.data, "big")
         return 0
 

@@ -138,7 +138,7 @@ def test_a_syn_with_a_new_cookie_is_a_new_flow_and_answers_carry_the_new_cookie(
     assert ended(bench) == ["replaced"]
     (flow,) = bench.flows
     assert flow.cookie == 2
-    header = flow.encapsulation[2]
+    header = flow.header
     assert parse_geneve(header + syn, 0, len(header + syn)).cookie == 2
 
 

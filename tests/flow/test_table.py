@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance_sdk.flow.expiry import Expiry, Tracked
-from appliance_sdk.flow.key import FlowKey, reverse_key
+from appliance_sdk.flow.key import FlowKey, pack_ends, reverse_key
+from appliance_sdk.flow.lane import Lane
 from appliance_sdk.flow.table import FlowTable
 
 
@@ -14,14 +18,15 @@ def key(port: int) -> FlowKey:
     return (7, 6, b"\x0a\0\0\x01", b"\x0a\0\0\x02", port, 443)
 
 
-def flow(port: int, now: float = 0.0, timeout_s: float = 30.0) -> Tracked:
-    return Tracked(key(port), now, timeout_s)
+def flow(port: int, now: float = 0.0, timeout_s: float = 30.0, lane: Any = None) -> Tracked:
+    return Tracked(lane or Lane(7, 6), pack_ends(*key(port)[2:]), now, timeout_s)
 
 
 def test_one_look_up_gives_flow_and_direction() -> None:
     table: FlowTable[Tracked] = FlowTable(10)
-    f = flow(1)
+    f = flow(1, lane=table.lane(7, 6))
     table.add(f)
+    assert f.key == key(1)
     assert table.get(f.key) == (f, True)
     assert table.get(reverse_key(f.key)) == (f, False)
     assert table.get(key(2)) is None
@@ -34,8 +39,9 @@ def test_one_look_up_gives_flow_and_direction() -> None:
 
 def test_the_same_tuple_behind_two_endpoints_is_two_flows() -> None:
     table: FlowTable[Tracked] = FlowTable(10)
-    one = flow(1)
-    other = Tracked((8, *one.key[1:]), 0.0, 30.0)
+    one = flow(1, lane=table.lane(7, 6))
+    other = flow(1, lane=table.lane(8, 6))
+    assert one.ends == other.ends
     table.add(one)
     table.add(other)
     assert table.get(one.key) == (one, True)
@@ -44,7 +50,7 @@ def test_the_same_tuple_behind_two_endpoints_is_two_flows() -> None:
 
 def test_room_is_made_by_the_oldest_half_open_flow_and_never_by_an_established_one() -> None:
     table: FlowTable[Tracked] = FlowTable(3)
-    flows = [flow(port) for port in (1, 2, 3)]
+    flows = [flow(port, lane=table.lane(7, 6)) for port in (1, 2, 3)]
     for f in flows:
         table.add(f)
     assert table.full
@@ -58,12 +64,46 @@ def test_room_is_made_by_the_oldest_half_open_flow_and_never_by_an_established_o
 
 def test_a_closing_flow_goes_first_again_and_sooner() -> None:
     table: FlowTable[Tracked] = FlowTable(3)
-    f = flow(1, now=100.0)
+    f = flow(1, now=100.0, lane=table.lane(7, 6))
     table.add(f)
     table.established(f, 350)
     table.closing(f, 2)
     assert table.make_room() is f
     assert table.expiry.due(102.0, 100) == [f]
+
+
+def test_a_flow_whose_time_grows_shorter_with_its_answer_ends_in_that_time() -> None:
+    table: FlowTable[Tracked] = FlowTable(3)
+    f = flow(1, now=100.0, timeout_s=30.0, lane=table.lane(7, 6))
+    table.add(f)
+    table.established(f, 5)
+    assert table.expiry.due(104.0, 100) == []
+    assert table.expiry.due(105.0, 100) == [f]
+
+
+@pytest.mark.parametrize("protocol", [6, 17, 1, 132])
+def test_every_flow_is_told_once_whatever_its_protocol(protocol: int) -> None:
+    table: FlowTable[Tracked] = FlowTable(1000)
+    lane = table.lane(7, protocol)
+    flows = {flow(port, lane=lane) for port in range(1, 500)}
+    for f in flows:
+        table.add(f)
+    told = list(table)
+    assert len(told) == len(flows)
+    assert set(told) == flows
+
+
+def test_a_flow_that_ends_is_held_by_nothing() -> None:
+    table: FlowTable[Tracked] = FlowTable(10)
+    flows = [flow(port, lane=table.lane(7, 6)) for port in (1, 2, 3)]
+    alone = sys.getrefcount(flows[1])
+    for f in flows:
+        table.add(f)
+    del f
+    table.remove(flows[1])
+    held = sys.getrefcount(flows[1])
+    assert held == alone
+    assert table.expiry.due(1e6, 100) == [flows[0], flows[2]]
 
 
 def test_a_busy_flow_is_looked_at_once_an_idle_time() -> None:

@@ -26,7 +26,7 @@ def play(*segments: Segment, midstream: bool = False) -> TcpTracker:
     """A tracker that was told of these segments."""
     tracker = TcpTracker(midstream)
     for s in segments:
-        tracker.advance(s.to_server, s.flags, s.seq & 0xFFFFFFFF, s.ack & 0xFFFFFFFF, s.length, 999)
+        tracker.advance(s.to_server, s.flags, s.seq & 0xFFFFFFFF, s.ack & 0xFFFFFFFF, s.length)
     return tracker
 
 

@@ -1,0 +1,51 @@
+"""The flows of one endpoint and protocol, found by the ends of a packet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from appliance_sdk.flow.key import FlowKey, unpack_ends
+
+if TYPE_CHECKING:
+    from appliance_sdk.flow.expiry import Tracked
+
+F = TypeVar("F", bound="Tracked")
+
+SHARD_SHIFT = 48
+"""Which bits of the ends' hash choose the shard; a dictionary looks at the low ones first."""
+SHARD_MASK = 255
+"""256 dictionaries, not one: a dictionary that grows is copied in one go, and packets wait."""
+
+_USUAL = (6, 17)
+_FEW = 8
+
+
+class Lane(Generic[F]):
+    """Each flow stands under its ends and under those of the answering packets.
+
+    It is in `shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK]`: the hash of bytes is seeded (see
+    PYTHONHASHSEED), so that nobody outside can fill one shard.
+    """
+
+    __slots__ = ("_own", "endpoint_id", "protocol", "shards")
+
+    def __init__(self, endpoint_id: int, protocol: int) -> None:
+        self.endpoint_id = endpoint_id
+        self.protocol = protocol
+        # An endpoint may be sent packets of every protocol: the rare ones must not cost as much.
+        self._own = SHARD_MASK + 1 if protocol in _USUAL else _FEW
+        shards: list[dict[bytes, F]] = [{} for _ in range(self._own)]
+        self.shards = shards * ((SHARD_MASK + 1) // self._own)
+
+    def __iter__(self) -> Iterator[F]:
+        shards = self.shards[: self._own]
+        return (flow for shard in shards for ends, flow in shard.items() if ends is flow.ends)
+
+    def shard(self, ends: bytes) -> dict[bytes, F]:
+        """Where a flow with these ends is, if there is one."""
+        return self.shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK]
+
+    def key(self, ends: bytes) -> FlowKey:
+        """The whole key of a packet with these ends."""
+        return (self.endpoint_id, self.protocol, *unpack_ends(ends))
