@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _TCP, _UDP = 6, 17
 _ORIGINS_REMEMBERED = 4096
+_PEERS_KEPT = 1 << 16
 _ANOMALY_PERIOD_S = 1.0
 
 # A GENEVE header as GWLB sends it, 40 bytes, and an IPv4 packet without options behind it. Read in
@@ -100,6 +101,7 @@ class Engine:
         """Counters of plugins: "plugin.metric"."""
         self._origins = CidrSet(settings.origins)
         self._origins_seen: set[bytes] = set()
+        self._peers: dict[bytes, bytes] = {}
         self._longest = min(settings.mtu_bytes, _LONGEST)
         self._anomalies: Counter[tuple[str, str]] = Counter()
         self._anomalies_at = now
@@ -298,7 +300,11 @@ class Engine:
     def encapsulate(self, flow: Flow, place: Place) -> None:
         """Remember the newest encapsulation: GWLB drops what comes back with an old cookie."""
         peer, flow.local, buffer, start, inner = place
-        flow.peer, flow.header = bytes(peer), bytes(buffer[start:inner])
+        flow.header = bytes(buffer[start:inner])
+        # There are no more than 65,536 ports a node: a million flows need not have one each.
+        if len(self._peers) >= _PEERS_KEPT:
+            self._peers.clear()
+        flow.peer = self._peers.setdefault(bytes(peer), bytes(peer))
 
     def drop(self, reason: str) -> int:
         """Count a packet that is not forwarded."""

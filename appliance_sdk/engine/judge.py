@@ -9,7 +9,6 @@ from appliance_sdk.engine.decision import DROP, FORWARD, REPLACED, Place
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
 from appliance_sdk.flow.fragments import Fragment
-from appliance_sdk.flow.key import swap_ends
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.manager import Seat
@@ -70,7 +69,9 @@ class Judge:
             if engine.settings.unknown_endpoint != "continue":
                 return engine.drop("unknown_endpoint")
             zone = engine.pipeline.default
-        if ends == swap_ends(ends):
+        if headers.source == headers.destination and (
+            headers.source_port == headers.destination_port
+        ):
             return engine.drop("land")
         if _is_multicast(headers.destination):
             return engine.drop("multicast")

@@ -188,6 +188,8 @@ class Lifecycle:
             self._table.closing(flow, self._settings.closed_s)
         elif flow.half_open and tcp.established:
             self._table.established(flow, self._idle_s(tcp))
+            if flow._streams is None:
+                tcp.settled()
 
     def answered(self, flow: Flow) -> None:
         """Both ends of a flow that is not TCP have sent something."""

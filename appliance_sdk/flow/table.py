@@ -14,6 +14,7 @@ F = TypeVar("F", bound=Tracked)
 
 _TCP, _UDP = 6, 17
 _QUEUES = 64
+_FEW_LANES = 512
 
 
 class FlowTable(Generic[F]):
@@ -30,6 +31,7 @@ class FlowTable(Generic[F]):
         it. `shard_of` tells which one."""
         self.udp: dict[int, list[dict[bytes, F]]] = {}
         self._lanes: dict[tuple[int, int], Lane[F]] = {}
+        self._enough = _FEW_LANES
         # Ordered, with the order in which they came: the first of each is found in constant time.
         self._half_open: list[OrderedDict[F, int]] = [OrderedDict() for _ in range(_QUEUES)]
         self._order = 0
@@ -46,10 +48,12 @@ class FlowTable(Generic[F]):
         """Where the flows of an endpoint and a protocol are."""
         lane = self._lanes.get((endpoint_id, protocol))
         if lane is None:
+            if len(self._lanes) >= self._enough:
+                self._forget_lanes()
             lane = self._lanes[endpoint_id, protocol] = Lane(endpoint_id, protocol)
             usual = {_TCP: self.tcp, _UDP: self.udp}.get(protocol)
             if usual is not None:
-                usual[int.from_bytes(endpoint_id.to_bytes(8, "big"), "little")] = lane.shards
+                usual[_swapped(endpoint_id)] = lane.shards
         return lane
 
     def find(self, endpoint_id: int, protocol: int, ends: bytes) -> F | None:
@@ -93,7 +97,7 @@ class FlowTable(Generic[F]):
         self.expiry.discard(flow)
 
     def established(self, flow: F, timeout_s: float) -> None:
-        """Both ends take part: the flow may rest for another time, and is not given up for others."""
+        """Both ends take part: the flow is not given up for others, and may rest this long."""
         flow.half_open = False
         self._queue(flow).pop(flow, None)
         sooner = timeout_s < flow.timeout_s
@@ -108,9 +112,21 @@ class FlowTable(Generic[F]):
         flow.timeout_s = timeout_s
         self.expiry.add(flow)
 
+    def _forget_lanes(self) -> None:
+        """Let go those without flows: there is no end to the endpoints that a header may name."""
+        for lane in [lane for lane in self._lanes.values() if not any(lane.shards)]:
+            del self._lanes[lane.endpoint_id, lane.protocol]
+            usual = {_TCP: self.tcp, _UDP: self.udp}.get(lane.protocol, {})
+            usual.pop(_swapped(lane.endpoint_id), None)
+        self._enough = 2 * len(self._lanes) + _FEW_LANES
+
     def _queue(self, flow: F) -> OrderedDict[F, int]:
         return self._half_open[(id(flow) >> 6) % _QUEUES]
 
     def _begins(self, flow: F) -> None:
         self._order += 1
         self._queue(flow).setdefault(flow, self._order)
+
+
+def _swapped(endpoint_id: int) -> int:
+    return int.from_bytes(endpoint_id.to_bytes(8, "big"), "little")

@@ -23,43 +23,45 @@ class TcpState(IntEnum):
     CLOSED = 5
 
 
-class TcpTracker:
-    """One connection, told of every packet that was forwarded.
+class _Edges:
+    """What counts only while a connection begins or ends, for each direction.
 
-    For each direction (`_s` to the server, `_c` to the client): `next`, the number after the
-    highest byte forwarded; `acked`, the highest acknowledgment from the end that receives it;
-    `fin`, the number after its FIN; `start`, that of its first byte, after the SYN. -1 where
+    `start`: the number of the first byte, after the SYN; `fin`: the number after the FIN; -1 where
     nothing is known. `doubt`: the end has sent SYNs with different numbers, so that only the
     answer of the other one tells which counts.
     """
 
-    __slots__ = (
-        "_acked_c",
-        "_acked_s",
-        "_doubt_c",
-        "_doubt_s",
-        "_fin_c",
-        "_fin_s",
-        "_next_c",
-        "_next_s",
-        "_start_c",
-        "_start_s",
-        "end_reason",
-        "opening_seq",
-        "state",
-    )
+    __slots__ = ("doubt_c", "doubt_s", "end_reason", "fin_c", "fin_s", "start_c", "start_s")
+
+    def __init__(self) -> None:
+        self.start_s = self.start_c = -1
+        self.fin_s = self.fin_c = -1
+        self.doubt_s = self.doubt_c = False
+        self.end_reason = ""
+
+
+class TcpTracker:
+    """One connection, told of every packet that was forwarded.
+
+    For each direction (`_s` to the server, `_c` to the client): `next`, the number after the
+    highest byte forwarded; `acked`, the highest acknowledgment from the end that receives it. -1
+    where nothing is known.
+    """
+
+    __slots__ = ("_acked_c", "_acked_s", "_edges", "_next_c", "_next_s", "opening_seq", "state")
 
     def __init__(self, midstream: bool) -> None:
         self.state = TcpState.ESTABLISHED if midstream else TcpState.NEW
-        self.end_reason = ""
-        """"fin" or "rst" once the connection is over."""
         self.opening_seq = -1
         """The number of the SYN that opened the connection, -1 if it was not seen."""
         self._next_s = self._next_c = -1
         self._acked_s = self._acked_c = -1
-        self._fin_s = self._fin_c = -1
-        self._start_s = self._start_c = -1
-        self._doubt_s = self._doubt_c = False
+        self._edges: _Edges | None = None
+
+    @property
+    def end_reason(self) -> str:
+        """ "fin" or "rst" once the connection is over."""
+        return self._edges.end_reason if self._edges is not None else ""
 
     @property
     def established(self) -> bool:
@@ -91,8 +93,23 @@ class TcpTracker:
 
     def start(self, to_server: bool) -> int | None:
         """The sequence number of the first byte in that direction, None if no SYN was seen."""
-        value = self._start_s if to_server else self._start_c
+        edges = self._edges
+        if edges is None:
+            return None
+        value = edges.start_s if to_server else edges.start_c
         return value if value >= 0 else None
+
+    def settled(self) -> None:
+        """Established, and nobody will ask where its streams begin: keep less of it."""
+        edges = self._edges
+        if edges is not None and edges.start_s >= 0 and edges.start_c >= 0:
+            self._edges = None
+
+    def _edge(self) -> _Edges:
+        edges = self._edges
+        if edges is None:
+            edges = self._edges = _Edges()
+        return edges
 
     def starts_new_connection(self, flags: int, seq: int) -> bool:
         """A SYN alone with another number than the one that opened this connection."""
@@ -142,7 +159,7 @@ class TcpTracker:
         if flags & RST:
             if self._plausible_reset(to_server, flags, seq, ack):
                 self.state = TcpState.CLOSED
-                self.end_reason = "rst"
+                self._edge().end_reason = "rst"
             return
         if self.state == TcpState.CLOSED:
             return
@@ -159,13 +176,14 @@ class TcpTracker:
             self._set_acked(not to_server, ack)
             if self.state == TcpState.SYN_RECEIVED and self._handshake_complete():
                 self.state = TcpState.ESTABLISHED
-                if self._doubt_c and to_server:
-                    self._start_c = self._next_c = ack
+                edges = self._edge()
+                if edges.doubt_c and to_server:
+                    edges.start_c = self._next_c = ack
         if flags & FIN and (next_seq < 0 or (end - next_seq & _MASK) <= _MAX_WINDOW):
             if to_server:
-                self._fin_s = end
+                self._edge().fin_s = end
             else:
-                self._fin_c = end
+                self._edge().fin_c = end
             if self.state >= TcpState.ESTABLISHED:
                 self.state = TcpState.CLOSING
         if self.state == TcpState.CLOSING:
@@ -179,22 +197,23 @@ class TcpTracker:
         look for the stream where it is not.
         """
         start = seq + 1 & _MASK
-        if (self._start_s if to_server else self._start_c) not in (-1, start):
+        edges = self._edge()
+        if (edges.start_s if to_server else edges.start_c) not in (-1, start):
             if to_server:
-                self._doubt_s = True
+                edges.doubt_s = True
             else:
-                self._doubt_c = True
+                edges.doubt_c = True
         answered = self.state == TcpState.SYN_RECEIVED and to_server
         if not answered:
             self._set_next(to_server, end)
             if to_server:
-                self._start_s = start
+                edges.start_s = start
             else:
-                self._start_c = start
+                edges.start_c = start
         if flags & ACK:
             self._set_acked(not to_server, ack)
-            if self._doubt_s and not to_server:
-                self._start_s = self._next_s = ack
+            if edges.doubt_s and not to_server:
+                edges.start_s = self._next_s = ack
                 self.opening_seq = ack - 1 & _MASK
         if not flags & ACK and self.state in (TcpState.NEW, TcpState.SYN_SENT) and to_server:
             self.state = TcpState.SYN_SENT
@@ -241,10 +260,11 @@ class TcpTracker:
 
     def _maybe_closed(self) -> None:
         """Both ends have sent a FIN and both were acknowledged (RFC 9293 §3.6)."""
-        if self._fin_s < 0 or self._fin_c < 0:
+        edges = self._edge()
+        if edges.fin_s < 0 or edges.fin_c < 0:
             return
-        if (self._acked_s - self._fin_s & _MASK) < _HALF and (
-            self._acked_c - self._fin_c & _MASK
+        if (self._acked_s - edges.fin_s & _MASK) < _HALF and (
+            self._acked_c - edges.fin_c & _MASK
         ) < _HALF:
             self.state = TcpState.CLOSED
-            self.end_reason = "fin"
+            edges.end_reason = "fin"

@@ -106,6 +106,19 @@ def test_a_flow_that_ends_is_held_by_nothing() -> None:
     assert table.expiry.due(1e6, 100) == [flows[0], flows[2]]
 
 
+def test_endpoints_that_have_no_flows_any_more_are_forgotten() -> None:
+    table: FlowTable[Tracked] = FlowTable(10)
+    kept = flow(1, lane=table.lane(1, 6))
+    table.add(kept)
+    for endpoint in range(2, 5000):
+        f = flow(1, lane=table.lane(endpoint, 6))
+        table.add(f)
+        table.remove(f)
+    assert len(table.tcp) < 1000
+    assert table.get((1, *kept.key[1:])) == (kept, True)
+    assert list(table) == [kept]
+
+
 def test_a_busy_flow_is_looked_at_once_an_idle_time() -> None:
     expiry: Expiry[Tracked] = Expiry()
     f = flow(1, timeout_s=30)
