@@ -21,7 +21,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mtu_bytes: int = 8500
     """Inner packets longer than this are dropped: GWLB would not take them back."""
     max_flows: int = 262_144
-    """Flows in the table; 1.3 kB each, 1.8 kB with a small handler."""
+    """Flows in the table; 1 kB each, 1.4 kB with a small handler."""
     table_full: Policy = "drop"
     """New flows when the table is full and nothing half-open can go."""
     unknown_endpoint: Policy = "continue"

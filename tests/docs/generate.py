@@ -250,7 +250,7 @@ def class_members(cls: type) -> Iterator[tuple[str, str]]:
 
 def fields(thing: object) -> list[str]:
     """Names of public fields that need no words of their own."""
-    if thing in (Stats, Chunk, Packet):
+    if thing in (Chunk, Packet):
         return [n for n in getattr(thing, "__slots__", ()) if not n.startswith("_")]
     own = getattr(thing, "_fields", ()) or getattr(thing, "__struct_fields__", ())
     return [] if thing in (PluginConfig, FlowHandler) else list(own)
