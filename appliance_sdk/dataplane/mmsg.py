@@ -1,7 +1,7 @@
-"""recvmmsg(2) and sendmmsg(2): many datagrams a system call, in buffers that are made once.
+"""recvmmsg(2) and sendmmsg(2): many datagrams a system call, described once.
 
 The structures are those of `struct mmsghdr` in recvmmsg(2), laid out by ctypes for the machine.
-Make batches after a fork: the memory is private to the process that made it.
+Make them after a fork: the memory is private to the process that made it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,13 @@ import errno
 import mmap
 import os
 import socket
-import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SO_RXQ_OVFL = 40
 """Asks the kernel for its count of datagrams dropped at a full receive buffer, see socket(7)."""
-
-_CONTROL_BYTES = 64
-_NAME_BYTES = 16  # sockaddr_in
-_PREFIX_BYTES = 32
-_CMSG = struct.Struct("@Nii")
-_CMSG_ALIGN = ctypes.sizeof(ctypes.c_size_t)
-_NAME = struct.Struct("=H2s4s8x")
+NAME_BYTES = 16  # sockaddr_in
 
 
 class _Iovec(ctypes.Structure):
@@ -48,7 +41,9 @@ class _Mmsghdr(ctypes.Structure):
 
 
 _HEADER_BYTES = ctypes.sizeof(_Mmsghdr)
+_IOVEC_BYTES = ctypes.sizeof(_Iovec)
 _WORD_BYTES = ctypes.sizeof(ctypes.c_size_t)
+_LOW_HALF_AT = 0 if sys.byteorder == "little" else _WORD_BYTES - 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _recvmmsg = _libc.recvmmsg
@@ -77,51 +72,60 @@ def private_memory(size: int) -> Memory:
     return Memory(memory, memoryview(memory), ctypes.addressof(ctypes.c_char.from_buffer(memory)))
 
 
-class ReceiveBatch:
-    """Room for `size` datagrams of up to `stride` bytes, filled anew by each `receive`.
+class Messages:
+    """`size` datagrams, each of so many pieces (iovecs) that lie anywhere, with an address."""
 
-    Datagram i stands in `room` from i * stride on; `slots[i]` is its offset there, the index of
-    its length in `lengths`, and where in `names` the six bytes of its sender's port and address
-    start. A datagram whose length is `stride` may have been cut: ask `truncated(i)`.
-    """
-
-    def __init__(self, size: int, stride: int) -> None:
+    def __init__(self, size: int, pieces: int = 1) -> None:
         self.size = size
-        self.stride = stride
-        self.room = private_memory(size * stride)
-        names = private_memory(size * _NAME_BYTES)
-        self.names = names.map
-        control = private_memory(_CONTROL_BYTES)
-        self._control = control.map
+        self._pieces = pieces
         self._headers = (_Mmsghdr * size)()
-        self._headers_address = ctypes.addressof(self._headers)
-        self._iovecs = (_Iovec * size)()
-        for i in range(size):
-            iovec, header = self._iovecs[i], self._headers[i].header
-            iovec.base = self.room.address + i * stride
-            iovec.length = stride
-            header.name = names.address + i * _NAME_BYTES
-            header.namelen = _NAME_BYTES
-            header.iov = ctypes.addressof(iovec)
-            header.iovlen = 1
-        # The count is cumulative, so that of one datagram a batch will do.
-        self._headers[0].header.control = control.address
-        self.lengths = memoryview(self._headers).cast("B").cast("I")
-        length_at = _Mmsghdr.length.offset
-        self.slots = [
-            (i * stride, (i * _HEADER_BYTES + length_at) // 4, i * _NAME_BYTES + 2)
-            for i in range(size)
-        ]
+        self._iovecs = (_Iovec * (size * pieces))()
+        self._address = ctypes.addressof(self._headers)
+        self._bytes = memoryview(self._headers).cast("B")
+        words = self._bytes.cast("I")
+        self.received = words[_Mmsghdr.length.offset // 4 :: _HEADER_BYTES // 4]
+        """How many bytes of each datagram `receive` took."""
+        words = self._bytes.cast("L")
+        at = _Mmsghdr.header.offset + _Msghdr.controllen.offset
+        self.control_lengths = words[at // _WORD_BYTES :: _HEADER_BYTES // _WORD_BYTES]
+        """The room for each datagram's control messages; after `receive`, what is used of it."""
+        words = memoryview(self._iovecs).cast("B").cast("I")
+        last = (pieces - 1) * _IOVEC_BYTES + _Iovec.length.offset + _LOW_HALF_AT
+        self.lengths = words[last // 4 :: pieces * _IOVEC_BYTES // 4]
+        """How long each datagram's last piece is."""
+
+    def describe(self, index: int, name: int, pieces: Iterable[tuple[int, int]]) -> None:
+        """Where datagram `index` lies: the address of its sockaddr_in, and address and length of
+        each piece."""
+        at = index * self._pieces
+        header = self._headers[index].header
+        header.name = name
+        header.namelen = NAME_BYTES
+        header.iov = ctypes.addressof(self._iovecs) + at * _IOVEC_BYTES
+        header.iovlen = self._pieces
+        for number, (address, length) in enumerate(pieces, at):
+            self._iovecs[number].base = address
+            self._iovecs[number].length = length
+
+    def ask_control(self, index: int, address: int) -> None:
+        """Where control messages with datagram `index` go; see `control_lengths`."""
+        self._headers[index].header.control = address
+
+    def copy(self, parts: Iterable[tuple[Messages, int, int]]) -> int:
+        """Describe what others describe, from a first to before an end each; how many."""
+        copied = b"".join(
+            messages._bytes[first * _HEADER_BYTES : end * _HEADER_BYTES]
+            for messages, first, end in parts
+        )
+        self._bytes[: len(copied)] = copied
+        return len(copied) // _HEADER_BYTES
 
     def receive(self, descriptor: int) -> int:
         """Take what waits at a socket, without waiting for it: how many datagrams, 0 if none.
 
         Raises OSError with what the kernel says, but for EAGAIN and EINTR.
         """
-        self._headers[0].header.controllen = _CONTROL_BYTES
-        count: int = _recvmmsg(
-            descriptor, self._headers_address, self.size, socket.MSG_DONTWAIT, None
-        )
+        count: int = _recvmmsg(descriptor, self._address, self.size, socket.MSG_DONTWAIT, None)
         if count >= 0:
             return count
         error = ctypes.get_errno()
@@ -129,71 +133,12 @@ class ReceiveBatch:
             return 0
         raise OSError(error, os.strerror(error))
 
-    def truncated(self, index: int) -> bool:
-        """Was this datagram longer than `stride`?"""
-        return bool(self._headers[index].header.flags & socket.MSG_TRUNC)
-
-    def overflow(self) -> int | None:
-        """The kernel's 32-bit count of what it dropped before this batch, None if it gave none."""
-        length = min(self._headers[0].header.controllen, _CONTROL_BYTES)
-        for level, kind, start, end in _control_messages(self._control, length):
-            if level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL and end - start >= 4:
-                return int.from_bytes(self._control[start : start + 4], sys.byteorder)
-        return None
-
-
-def _control_messages(memory: mmap.mmap, length: int) -> Iterator[tuple[int, int, int, int]]:
-    """Level, type, start and end of the data of each control message, see cmsg(3)."""
-    at = 0
-    header = -(-_CMSG.size // _CMSG_ALIGN) * _CMSG_ALIGN
-    while at + header <= length:
-        size, level, kind = _CMSG.unpack_from(memory, at)
-        if size < header or at + size > length:
-            return
-        yield level, kind, at + header, at + size
-        at += -(-size // _CMSG_ALIGN) * _CMSG_ALIGN
-
-
-class SendBatch:
-    """Room for `size` datagrams that lie elsewhere: a slot names an address, not a copy.
-
-    With `prefix_bytes` (at most 32), each slot has so many bytes of its own in `prefixes`, from
-    slot * 32 on, that are sent before the datagram.
-    """
-
-    def __init__(self, size: int, prefix_bytes: int = 0) -> None:
-        self.size = size
-        prefixes = private_memory(size * _PREFIX_BYTES)
-        self.prefixes = prefixes.map
-        names = private_memory(size * _NAME_BYTES)
-        self._names = names.map
-        pieces = 2 if prefix_bytes else 1
-        self._headers = (_Mmsghdr * size)()
-        self._headers_address = ctypes.addressof(self._headers)
-        self._iovecs = (_Iovec * (size * pieces))()
-        iovecs = ctypes.addressof(self._iovecs)
-        for i in range(size):
-            header = self._headers[i].header
-            header.name = names.address + i * _NAME_BYTES
-            header.namelen = _NAME_BYTES
-            header.iov = iovecs + i * pieces * ctypes.sizeof(_Iovec)
-            header.iovlen = pieces
-            if prefix_bytes:
-                self._iovecs[2 * i].base = prefixes.address + i * _PREFIX_BYTES
-                self._iovecs[2 * i].length = prefix_bytes
-        self._words = memoryview(self._iovecs).cast("B").cast("L")
-        self._per_slot = 2 * pieces
-        self._payload_at = 2 * (pieces - 1)
-
-    def put(self, slot: int, port: bytes, ip: bytes, address: int, length: int) -> None:
-        """Fill a slot: to port and ip (as on the wire), the bytes at a memory address."""
-        _NAME.pack_into(self._names, slot * _NAME_BYTES, socket.AF_INET, port, ip)
-        word = slot * self._per_slot + self._payload_at
-        self._words[word] = address
-        self._words[word + 1] = length
-
     def send(self, descriptor: int, first: int, count: int) -> int:
-        """Send slots from `first` on without waiting: how many went, or minus the errno."""
-        address = self._headers_address + first * _HEADER_BYTES
+        """Send datagrams from `first` on without waiting: how many went, or minus the errno."""
+        address = self._address + first * _HEADER_BYTES
         sent: int = _sendmmsg(descriptor, address, count, socket.MSG_DONTWAIT)
         return sent if sent >= 0 else -ctypes.get_errno()
+
+    def truncated(self, index: int) -> bool:
+        """Was this datagram longer than the room for it?"""
+        return bool(self._headers[index].header.flags & socket.MSG_TRUNC)

@@ -2,183 +2,120 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import resource
 import socket
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from appliance_sdk.dataplane.addresses import never_fragment, set_buffer
-from appliance_sdk.dataplane.mmsg import Memory
-from appliance_sdk.dataplane.replies import (
-    SEND_BUFFER_BYTES,
-    Sender,
-    drop_everything,
-    error_name,
-)
+from appliance_sdk.dataplane.batch import Batch
+from appliance_sdk.dataplane.mmsg import NAME_BYTES, Messages, private_memory
+from appliance_sdk.dataplane.ports import Port, Ports
+from appliance_sdk.dataplane.replies import Run, Sender
 from appliance_sdk.wire.geneve import PORT
 
-RETRY_BIND_S = 5.0
-"""A port that could not be bound is tried again after this time: its holder may be gone."""
-
-_SPARE_DESCRIPTORS = 64  # for the rest of the process: logs, pipes, plugins
+_NAME = struct.Struct("=H2s4s8x")
 _GWLB_PORT = PORT.to_bytes(2, "big")
-_NAMES_KEPT = 4096
-_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+_WAYS_KEPT = 1 << 16
+_MANY = 3
+"""Packets a port from which on one call for all costs less than one call each."""
+
+_Way: TypeAlias = Callable[[memoryview], int]
 
 
 class PortReplies:
-    """Replies through one UDP socket for each local address and source port: no privileges.
+    """Replies through the socket that `ports` has for each local address and source port."""
 
-    The sockets receive nothing: each has a filter that drops everything. `owned` are sockets that
-    exist already, by port and address: the listeners themselves. The least recently used go when
-    there are more than `capacity`.
-    """
-
-    def __init__(
-        self,
-        sender: Sender,
-        *,
-        owned: Mapping[bytes, socket.socket],
-        capacity: int,
-        shared: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, ports: Ports, sender: Sender) -> None:
+        self._ports = ports
         self._sender = sender
-        self._owned = dict(owned)
-        self._capacity = max(capacity, 1)
-        self._shared = shared
-        self._clock = clock
-        self._sockets: OrderedDict[bytes, socket.socket] = OrderedDict()
-        self._groups: dict[bytes, list[tuple[bytes, Memory, int, int]]] = {}
-        self._refused: dict[bytes, tuple[str, float]] = {}
-        self._names: dict[bytes, tuple[str, int]] = {}
+        self._ways: dict[bytes, dict[bytes, _Way]] = {}
+        self._name = private_memory(NAME_BYTES)
+        self._described: dict[Batch, Messages] = {}
+        self._joined = Messages(1)
 
     @property
     def unbindable_ports(self) -> int:
         """Source ports, each with its local address, that could not be bound when last tried."""
-        return len(self._refused)
+        return self._ports.unbindable
 
-    @property
-    def open_ports(self) -> int:
-        """Sockets held now."""
-        return len(self._sockets)
-
-    def add(self, peer: bytes, local: bytes, room: Memory, offset: int, length: int) -> None:
-        key = peer[:2] + local
-        group = self._groups.get(key)
-        if group is None:
-            self._groups[key] = group = []
-        group.append((peer[2:], room, offset, length))
-
-    def flush(self) -> None:
-        sender, batch = self._sender, self._sender.batch
-        for key, group in self._groups.items():
-            sock = self._socket(key, len(group))
-            if sock is None:
-                continue
-            if len(group) == 1 and self._send_one(sock, *group[0]):
-                continue
-            for first in range(0, len(group), batch.size):
-                part = group[first : first + batch.size]
-                for slot, (ip, room, offset, length) in enumerate(part):
-                    batch.put(slot, _GWLB_PORT, ip, room.address + offset, length)
-                sender.send(sock.fileno(), len(part))
-        self._groups.clear()
-        sender.rested()
+    def send(self, runs: Sequence[Run]) -> None:
+        """Send runs of datagrams, in order for each source port."""
+        count, peers = 0, set[bytes]()
+        for batch, first, end, _local in runs:
+            count += end - first
+            peers.update(batch.peers[first:end])
+        if count < _MANY * len(peers):
+            for run in runs:
+                self._send_each(*run)
+        else:
+            self._send_groups(runs)
+        self._sender.rested()
 
     def close(self) -> None:
-        for sock in self._sockets.values():
-            sock.close()
-        self._sockets.clear()
+        self._ports.close()
 
-    def _send_one(
-        self, sock: socket.socket, ip: bytes, room: Memory, offset: int, length: int
-    ) -> bool:
-        """Send a lone packet the short way, which is faster than a batch of one.
+    def _send_each(self, batch: Batch, first: int, end: int, local: bytes) -> None:
+        """A call for each: GWLB spreads its flows over many ports, so that this is usual."""
+        ways = self._ways.setdefault(local, {})
+        view, ports, full, sent = batch.room.view, self._ports, self._ports.full, 0
+        for i, peer in enumerate(batch.peers[first:end], first):
+            if full:
+                ports.use(peer, local)
+            offset = batch.offsets[i]
+            try:
+                ways[peer](view[offset : offset + batch.sizes[i]])
+            except (KeyError, OSError):  # a new way, a closed one, or one that is blocked
+                self._send_anew(ways, batch, i, local)
+            else:
+                sent += 1
+        self._sender.sent += sent
 
-        GWLB spreads its flows over many ports, so that this is the usual case. False: it did not
-        go, and the long way knows what to do about it.
-        """
-        name = self._names.get(ip)
-        if name is None:
-            if len(self._names) >= _NAMES_KEPT:
-                self._names.clear()
-            name = self._names[ip] = socket.inet_ntoa(ip), PORT
-        try:
-            sock.sendto(room.view[offset : offset + length], socket.MSG_DONTWAIT, name)
-        except OSError:
-            return False
-        self._sender.sent += 1
-        return True
+    def _send_anew(self, ways: dict[bytes, _Way], batch: Batch, index: int, local: bytes) -> None:
+        """Find the way again, and send so that failure is dealt with."""
+        peer = batch.peers[index]
+        port = self._ports.get(peer, local, 1)
+        if port is None:
+            return
+        if len(ways) >= _WAYS_KEPT:
+            ways.clear()
+        ways[peer] = _way(port, peer[2:])
+        messages = self._measured(batch, index, index + 1)
+        self._send_group(port, peer, [(messages, index, index + 1)])
 
-    def _socket(self, key: bytes, packets: int) -> socket.socket | None:
-        """The socket to send a group from; None, and its packets counted, if there is none."""
-        owned = self._owned.get(key)
-        if owned is not None:
-            return owned
-        sock = self._sockets.get(key)
-        if sock is not None:
-            self._sockets.move_to_end(key)
-            return sock
-        refused = self._refused.get(key)
-        if refused is not None and self._clock() < refused[1]:
-            self._sender.errors[refused[0]] += packets
-            return None
-        try:
-            sock = self._open(key)
-        except OSError as error:
-            name = error_name(error.errno or 0)
-            self._sender.errors[name] += packets
-            if error.errno not in _NO_DESCRIPTOR:
-                self._refused[key] = name, self._clock() + RETRY_BIND_S
-            return None
-        self._refused.pop(key, None)
-        self._sockets[key] = sock
-        return sock
+    def _send_groups(self, runs: Sequence[Run]) -> None:
+        """A call for all that go the same way."""
+        groups: dict[tuple[bytes, bytes], list[tuple[Messages, int, int]]] = {}
+        for batch, first, end, local in runs:
+            messages = self._measured(batch, first, end)
+            for i, peer in enumerate(batch.peers[first:end], first):
+                groups.setdefault((peer, local), []).append((messages, i, i + 1))
+        for (peer, local), group in groups.items():
+            port = self._ports.get(peer, local, len(group))
+            if port is not None:
+                self._send_group(port, peer, group)
 
-    def _open(self, key: bytes) -> socket.socket:
-        while len(self._sockets) >= self._capacity:
-            self._evict()
-        try:
-            return _port_socket(key, self._shared)
-        except OSError as error:
-            if error.errno not in _NO_DESCRIPTOR or not self._sockets:
-                raise
-        # Others in this process took descriptors since: live with those we have.
-        self._capacity = len(self._sockets)
-        self._evict()
-        return _port_socket(key, self._shared)
+    def _send_group(
+        self, port: Port, peer: bytes, group: Sequence[tuple[Messages, int, int]]
+    ) -> None:
+        _NAME.pack_into(self._name.map, 0, socket.AF_INET, _GWLB_PORT, peer[2:])
+        count = self._joined.copy(group)
+        self._sender.send(port.sock.fileno(), self._joined, 0, count)
 
-    def _evict(self) -> None:
-        _key, oldest = self._sockets.popitem(last=False)
-        oldest.close()
+    def _measured(self, batch: Batch, first: int, end: int) -> Messages:
+        """A batch's datagrams as they are sent, of which those from `first` to before `end` are."""
+        messages = self._described.get(batch)
+        if messages is None:
+            messages = self._described[batch] = Messages(batch.size)
+            for i, offset in enumerate(batch.offsets):
+                messages.describe(i, self._name.address, [(batch.room.address + offset, 0)])
+            self._joined = Messages(self._joined.size + batch.size)
+        messages.lengths[first:end] = batch.lengths[first:end]
+        return messages
 
 
-def descriptor_room() -> int:
-    """How many more sockets this process may open, with some left for others."""
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        soft = 1 << 16
-    return max(soft - len(os.listdir("/proc/self/fd")) - _SPARE_DESCRIPTORS, 1)
-
-
-def _port_socket(key: bytes, shared: bool) -> socket.socket:
-    port = int.from_bytes(key[:2], "big")
-    if not port:  # the kernel would choose one
-        raise OSError(errno.EADDRNOTAVAIL, "source port 0 cannot be bound")
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        drop_everything(sock)  # before the bind: not one datagram may get in
-        # No SO_REUSEADDR: it would take the port from under a program that has it set too.
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        set_buffer(sock, send_bytes=SEND_BUFFER_BYTES)
-        never_fragment(sock)
-        sock.bind((socket.inet_ntoa(key[2:]), port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+def _way(port: Port, node: bytes) -> _Way:
+    """How to send one datagram from a port to a node."""
+    if port.node == node:
+        return port.sock.send
+    sock, address = port.sock, (socket.inet_ntoa(node), PORT)
+    return lambda payload: sock.sendto(payload, socket.MSG_DONTWAIT, address)

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from appliance_sdk.dataplane.addresses import never_fragment, set_buffer
-from appliance_sdk.dataplane.mmsg import Memory, SendBatch
-from appliance_sdk.dataplane.replies import SEND_BUFFER_BYTES, Sender, drop_everything
+from appliance_sdk.dataplane.batch import Batch
+from appliance_sdk.dataplane.mmsg import NAME_BYTES, Memory, Messages, private_memory
+from appliance_sdk.dataplane.replies import SEND_BUFFER_BYTES, Run, Sender, drop_everything
 from appliance_sdk.wire.geneve import PORT
 
-_NO_PORT = b"\0\0"
 _TTL = 64
-_HEADERS = struct.Struct(">B7xBB18x")
-_ADDRESSES = struct.Struct(">4s4s2sHHxx")
+_IP = struct.Struct(">B7xBBxx")
+"""As far as the addresses. Length, identification and checksum are the kernel's, see raw(7)."""
+_IP_BYTES = _IP.size + 4
+_UDP = struct.Struct(">HHxx")
+"""From the destination port on. No checksum: RFC 8926 §3.3 allows that over IPv4."""
+_UDP_HEADER_BYTES = 8
 
 
 class RawReplies:
-    """Replies through raw sockets with headers of our own. Needs CAP_NET_RAW."""
+    """Replies through raw sockets with headers of our own. Needs CAP_NET_RAW.
+
+    A reply is put together by the kernel, from five pieces: the IPv4 header up to the local
+    address, which all have in common; peer address and source port, from where the kernel put them
+    when it received the datagram; the rest of the UDP header; and the datagram. Two lengths are
+    all that is left to write.
+    """
 
     unbindable_ports = 0
 
     def __init__(self, addresses: Iterable[bytes], sender: Sender) -> None:
-        """One socket for each local address, `sender` with a batch made by `raw_batch`.
+        """One socket for each local address.
 
         Raises PermissionError if the process may not have raw sockets.
         """
         self._sender = sender
-        self._batch = sender.batch
-        self._prefixes = sender.batch.prefixes
-        self._sockets: dict[bytes, socket.socket] = {}
+        self._common = private_memory(_IP_BYTES)
+        _IP.pack_into(self._common.map, 0, 0x45, _TTL, socket.IPPROTO_UDP)
+        self._described: dict[Batch, _Described] = {}
+        self._joined = Messages(1)
         self._local = b""
-        self._count = 0
+        self._sockets: dict[bytes, socket.socket] = {}
         try:
             for address in addresses:
                 self._sockets[address] = _raw_socket(address)
@@ -40,18 +52,23 @@ class RawReplies:
             self.close()
             raise
 
-    def add(self, peer: bytes, local: bytes, room: Memory, offset: int, length: int) -> None:
-        if local != self._local or self._count == self._batch.size:
-            self._send()
-            self._local = local
-        slot = self._count
-        ip = peer[2:]
-        _ADDRESSES.pack_into(self._prefixes, slot * 32 + 12, local, ip, peer[:2], PORT, length + 8)
-        self._batch.put(slot, _NO_PORT, ip, room.address + offset, length)
-        self._count = slot + 1
-
-    def flush(self) -> None:
-        self._send()
+    def send(self, runs: Sequence[Run]) -> None:
+        """Send runs of datagrams, in order."""
+        parts: list[tuple[Messages, int, int]] = []
+        for batch, first, end, local in runs:
+            if local != self._local:
+                if parts:
+                    self._send(parts)
+                self._local = self._common.map[_IP.size : _IP_BYTES] = local
+                parts = []
+            described = self._described.get(batch)
+            if described is None:
+                described = self._described[batch] = _Described(batch, self._common)
+                self._joined = Messages(self._joined.size + batch.size)
+            described.measure(first, end)
+            parts.append((described.messages, first, end))
+        if parts:
+            self._send(parts)
         self._sender.rested()
 
     def close(self) -> None:
@@ -59,27 +76,53 @@ class RawReplies:
             sock.close()
         self._sockets.clear()
 
-    def _send(self) -> None:
-        if not self._count:
-            return
+    def _send(self, parts: Sequence[tuple[Messages, int, int]]) -> None:
+        """Send from the address that all have in common."""
         sock = self._sockets.get(self._local)
         if sock is None:  # a flow restored from before a change of addresses
-            self._sender.errors["EADDRNOTAVAIL"] += self._count
+            count = sum(end - first for _messages, first, end in parts)
+            self._sender.errors["EADDRNOTAVAIL"] += count
+        elif len(parts) == 1:
+            self._sender.send(sock.fileno(), *parts[0])
         else:
-            self._sender.send(sock.fileno(), self._count)
-        self._count = 0
+            self._sender.send(sock.fileno(), self._joined, 0, self._joined.copy(parts))
 
 
-def raw_batch(size: int) -> SendBatch:
-    """A batch whose slots begin with an IPv4 and a UDP header; addresses, ports, length to fill.
+class _Described:
+    """A batch's datagrams as replies."""
 
-    Total length, identification and checksum of the IPv4 header are the kernel's, see raw(7). The
-    UDP checksum stays 0, none: RFC 8926 §3.3 allows that over IPv4.
-    """
-    batch = SendBatch(size, _HEADERS.size)
-    for slot in range(size):
-        _HEADERS.pack_into(batch.prefixes, slot * 32, 0x45, _TTL, socket.IPPROTO_UDP)
-    return batch
+    def __init__(self, batch: Batch, common: Memory) -> None:
+        self._batch = batch
+        self.messages = Messages(batch.size, 5)
+        udp = private_memory(batch.size * _UDP_HEADER_BYTES)
+        self._udp_lengths = udp.view.cast("H")[1 :: _UDP_HEADER_BYTES // 2]
+        self._lengths_on_wire = _lengths_on_wire(batch.stride)
+        for i, offset in enumerate(batch.offsets):
+            name, rest = batch.names.address + i * NAME_BYTES, udp.address + i * _UDP_HEADER_BYTES
+            _UDP.pack_into(udp.map, i * _UDP_HEADER_BYTES, PORT, 0)
+            self.messages.describe(
+                i,
+                name,
+                (
+                    (common.address, _IP_BYTES),
+                    (name + 4, 4),
+                    (name + 2, 2),
+                    (rest, _UDP.size),
+                    (batch.room.address + offset, 0),
+                ),
+            )
+
+    def measure(self, first: int, end: int) -> None:
+        """Take over how long the datagrams from `first` to before `end` are."""
+        batch, udp, on_wire = self._batch, self._udp_lengths, self._lengths_on_wire
+        self.messages.lengths[first:end] = batch.lengths[first:end]
+        for i, size in enumerate(batch.sizes[first:end], first):
+            udp[i] = on_wire[size]
+
+
+@functools.cache
+def _lengths_on_wire(stride: int) -> list[int]:
+    return [socket.htons(_UDP_HEADER_BYTES + size) for size in range(stride + 1)]
 
 
 def _raw_socket(address: bytes) -> socket.socket:

@@ -14,50 +14,50 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
-from appliance_sdk.dataplane.mmsg import Memory, SendBatch, private_memory
+from appliance_sdk.dataplane.batch import Batch
+from appliance_sdk.dataplane.mmsg import Messages
 
 SEND_WAIT_S = 0.05
 """How long one flush waits for room in send buffers; after that, packets are dropped."""
 SEND_BUFFER_BYTES = 4 << 20
 
+Run: TypeAlias = tuple[Batch, int, int, bytes]
+"""Datagrams of a batch from a first to before an end, and the local address they leave from."""
+
 _SO_ATTACH_FILTER = 26
-_SCRATCH_BYTES = 1 << 18
-_MAX_PAYLOAD = 65507
 
 
 class Replies(Protocol):
-    """A way to send. Replies added are sent by `flush`, in order for each source port."""
+    """A way to send."""
 
     @property
     def unbindable_ports(self) -> int:
         """Source ports, each with its local address, that could not be bound when last tried."""
 
-    def add(self, peer: bytes, local: bytes, room: Memory, offset: int, length: int) -> None:
-        """From `local`, port peer[:2], to peer[2:]: bytes that stay in place until the flush."""
+    def send(self, runs: Sequence[Run]) -> None:
+        """Send each datagram from its run's address, port peer[:2], to peer[2:], port 6081.
 
-    def flush(self) -> None:
-        """Send everything added. What cannot be sent is counted by the name of its errno."""
+        In order for each source port. What cannot be sent is counted by the name of its errno.
+        """
 
     def close(self) -> None:
         """Give the descriptors back."""
 
 
 class Sender:
-    """Sends one batch through one socket, whatever the kernel answers, in bounded time."""
+    """Sends many datagrams through one socket, whatever the kernel answers, in bounded time."""
 
     def __init__(
         self,
-        batch: SendBatch,
         errors: Counter[str],
         *,
         wait_s: float = SEND_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
         wait_writable: Callable[[int, float], bool] | None = None,
     ) -> None:
-        self.batch = batch
         self.errors = errors
         self.sent = 0
         self._wait_s = wait_s
@@ -69,23 +69,22 @@ class Sender:
         """A new flush begins: it may wait again."""
         self._patience = self._wait_s
 
-    def send(self, descriptor: int, count: int) -> None:
-        """Send the first `count` slots; those that fail are counted, the others go."""
-        done = 0
-        while done < count:
-            sent = self.batch.send(descriptor, done, count - done)
+    def send(self, descriptor: int, messages: Messages, first: int, end: int) -> None:
+        """Send messages from `first` to before `end`; those that fail are counted, others go."""
+        while first < end:
+            sent = messages.send(descriptor, first, end - first)
             if sent > 0:
-                done += sent
+                first += sent
                 self.sent += sent
             elif -sent == errno.EINTR:
                 continue
             elif -sent == errno.EAGAIN:
                 if not self._wait(descriptor):
-                    self.errors["EAGAIN"] += count - done
+                    self.errors["EAGAIN"] += end - first
                     return
             else:
                 self.errors[error_name(-sent)] += 1
-                done += 1
+                first += 1
 
     def _wait(self, descriptor: int) -> bool:
         if self._patience <= 0:
@@ -95,34 +94,6 @@ class Sender:
         # A socket that is writable and takes nothing must use the time up all the same.
         self._patience -= max(self._clock() - before, 0.001)
         return writable
-
-
-class Scratch:
-    """Keeps payloads made by the engine in place until they are sent."""
-
-    def __init__(self, replies: Replies, errors: Counter[str]) -> None:
-        self._replies = replies
-        self._errors = errors
-        self._room = private_memory(_SCRATCH_BYTES)
-        self._used = 0
-
-    def add(self, peer: bytes, local: bytes, payload: bytes) -> None:
-        """Add a reply that does not lie in the receive buffers."""
-        length = len(payload)
-        if length > _MAX_PAYLOAD:
-            self._errors["EMSGSIZE"] += 1
-            return
-        if self._used + length > _SCRATCH_BYTES:
-            self.flush()
-        at = self._used
-        self._room.map[at : at + length] = payload
-        self._used = at + length
-        self._replies.add(peer, local, self._room, at, length)
-
-    def flush(self) -> None:
-        """Send everything added so far, whichever way it was added."""
-        self._replies.flush()
-        self._used = 0
 
 
 def error_name(number: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import select
 import socket
@@ -13,11 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from appliance_sdk.dataplane.batch import ReceiveBatch
 from appliance_sdk.dataplane.handover import Handover
-from appliance_sdk.dataplane.mmsg import ReceiveBatch, SendBatch
-from appliance_sdk.dataplane.port_replies import PortReplies, descriptor_room
-from appliance_sdk.dataplane.raw_replies import RawReplies, raw_batch
-from appliance_sdk.dataplane.replies import SEND_WAIT_S, Replies, Scratch, Sender, error_name
+from appliance_sdk.dataplane.mmsg import NAME_BYTES
+from appliance_sdk.dataplane.outgoing import Outgoing
+from appliance_sdk.dataplane.port_replies import PortReplies
+from appliance_sdk.dataplane.ports import Ports, descriptor_room
+from appliance_sdk.dataplane.raw_replies import RawReplies
+from appliance_sdk.dataplane.replies import SEND_WAIT_S, Replies, Sender, error_name
 from appliance_sdk.dataplane.tasks import TaskLoop
 from appliance_sdk.engine import FORWARD
 from appliance_sdk.errors import ConfigError
@@ -92,14 +94,11 @@ class SocketPlane:
         self._overflows = {fd: _drops(one.sock) for fd, one in self._listeners.items()}
         # A reply to one of our own listeners would come round for ever.
         self._own = frozenset(one.local for one in self._listeners.values() if one.port == PORT)
-        self._sender: Sender
-        self._replies: Replies
-        self._replies, self._sender = self._open_replies(
-            raw, batch, reply_ports, shared_ports, send_wait_s
-        )
+        self._sender = Sender(self.send_errors, wait_s=send_wait_s)
+        self._replies = self._open_replies(raw, reply_ports, shared_ports)
         self.raw = isinstance(self._replies, RawReplies)
         """Do replies leave through raw sockets?"""
-        self._scratch = Scratch(self._replies, self.send_errors)
+        self._outgoing = Outgoing(self._replies, self.send_errors, self._own, batch, STRIDE_BYTES)
         self._poller = select.poll()
         for descriptor in self._listeners:
             self._poller.register(descriptor, select.POLLIN)
@@ -129,32 +128,30 @@ class SocketPlane:
         the wait too and are then in `ready`. A signal handler runs, but does not end the wait: use
         signal.set_wakeup_fd and wait for that. Raises OSError if a listener was closed.
         """
-        self._watch(extra_fds)
+        engine, tasks = self.engine, self._tasks
+        if extra_fds != self._extra:
+            self._watch(extra_fds)
         self._answer()
-        deadline = self.engine.next_deadline()
-        if self._tasks.busy or self._waits:
-            deadline = min(deadline, self._tasks.next_deadline())
+        deadline = engine.next_deadline()
+        if tasks.busy or self._waits:
+            deadline = min(deadline, tasks.next_deadline())
             self._watch_tasks()
         wait_s = min(timeout_s, deadline - self._clock(), _LONGEST_WAIT_S)
-        wait_ms = max(0, math.ceil(wait_s * 1000))
         self.ready = []
         count = 0
-        for descriptor, events in self._poller.poll(wait_ms):
+        # Rounded up, so that what was waited for is due.
+        for descriptor, events in self._poller.poll(wait_s * 1000 if wait_s > 0 else 0):
             listener = self._listeners.get(descriptor)
-            if self._handover is not None and descriptor == self._handover.fileno():
-                count += self._take_over(self._handover)
-            elif self._waits and descriptor == self._tasks.fileno():
-                continue
-            elif listener is None:
-                self.ready.append(descriptor)
+            if listener is None:
+                count += self._other(descriptor)
             elif events & select.POLLNVAL:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             else:
                 count += self._serve(descriptor, listener.local)
-        if self._tasks.busy:
-            self.engine.now = self._clock()
-            self._tasks.pump()
-        self.engine.advance(self._clock())
+        if tasks.busy:
+            engine.now = self._clock()
+            tasks.pump()
+        engine.advance(self._clock())
         self._answer()
         return count
 
@@ -180,23 +177,32 @@ class SocketPlane:
             return 0
         self.received += count
         now = self._clock()
-        engine, add, own = self.engine, self._replies.add, self._own
-        receive, names, lengths = engine.receive, batch.names, batch.lengths
-        room, memory = batch.room, batch.room.map
-        for offset, length_at, name in batch.slots[:count]:
-            length = lengths[length_at]
-            if length == STRIDE_BYTES and batch.truncated(offset // STRIDE_BYTES):
+        engine, outgoing = self.engine, self._outgoing
+        receive, outbox, memory = engine.receive, engine.outbox, batch.room.map
+        # Wherever they stand: whoever may be meant is asked one by one.
+        names = batch.names.map[: count * NAME_BYTES]
+        loops = False
+        for address in self._own:
+            loops = loops or address in names
+        first = 0
+        for i, offset, peer, size in zip(
+            range(count), batch.offsets, batch.peers, batch.sizes, strict=False
+        ):
+            if size == STRIDE_BYTES and batch.truncated(i):
                 self.truncated += 1
-                continue
-            peer = names[name : name + 6]
-            if receive(memory, offset, offset + length, peer, local, now) == FORWARD:
-                if peer[2:] in own:
-                    self.send_errors["ELOOP"] += 1
-                else:
-                    add(peer, local, room, offset, length)
-            if engine.outbox:
+                end = i
+            elif receive(memory, offset, offset + size, peer, local, now) == FORWARD:
+                if not (outbox or loops):
+                    continue
+                end = i + outgoing.allows(peer)
+            else:
+                end = i
+            outgoing.forward(batch, first, end, local)
+            first = i + 1
+            if outbox:
                 self._take_outbox()
-        self._scratch.flush()
+        outgoing.forward(batch, first, count, local)
+        outgoing.flush()
         overflow = batch.overflow()
         if overflow is not None:
             self._count_drops(descriptor, overflow)
@@ -209,34 +215,36 @@ class SocketPlane:
             self.kernel_drops += more
             self._overflows[descriptor] = told
 
+    def _other(self, descriptor: int) -> int:
+        """Something that is no listener is readable; how many datagrams that gave."""
+        if self._handover is not None and descriptor == self._handover.fileno():
+            return self._take_over(self._handover)
+        if not (self._waits and descriptor == self._tasks.fileno()):
+            self.ready.append(descriptor)
+        return 0
+
     def _take_over(self, handover: Handover) -> int:
         """Answer what other workers have handed over."""
         now, count = self._clock(), 0
         for peer, local, payload in handover.take():
             count += 1
             if self.engine.receive(payload, 0, len(payload), peer, local, now) == FORWARD:
-                if peer[2:] in self._own:
-                    self.send_errors["ELOOP"] += 1
-                else:
-                    self._scratch.add(peer, local, payload)
+                self._outgoing.add(peer, local, payload)
             if self.engine.outbox:
                 self._take_outbox()
-        self._scratch.flush()
+        self._outgoing.flush()
         return count
 
     def _answer(self) -> None:
         """Send what the engine made outside of a batch."""
         if self.engine.outbox:
             self._take_outbox()
-            self._scratch.flush()
+            self._outgoing.flush()
 
     def _take_outbox(self) -> None:
         outbox = self.engine.outbox
         for peer, local, payload in outbox:
-            if peer[2:] in self._own:
-                self.send_errors["ELOOP"] += 1
-            else:
-                self._scratch.add(peer, local, payload)
+            self._outgoing.add(peer, local, payload)
         outbox.clear()
 
     def _watch_tasks(self) -> None:
@@ -260,25 +268,16 @@ class SocketPlane:
             self._poller.register(descriptor, select.POLLIN)
         self._extra = extra
 
-    def _open_replies(
-        self,
-        raw: bool | None,
-        batch: int,
-        reply_ports: int | None,
-        shared: bool,
-        wait_s: float,
-    ) -> tuple[Replies, Sender]:
+    def _open_replies(self, raw: bool | None, reply_ports: int | None, shared: bool) -> Replies:
         if raw is not False:
-            sender = Sender(raw_batch(batch), self.send_errors, wait_s=wait_s)
             try:
-                return RawReplies({one.local for one in self._listeners.values()}, sender), sender
+                return RawReplies({one.local for one in self._listeners.values()}, self._sender)
             except PermissionError as error:
                 if raw:
                     hint = "give the process CAP_NET_RAW, or do without raw sockets"
                     raise ConfigError("raw sockets are not permitted", hint=hint) from error
-        sender = Sender(SendBatch(batch), self.send_errors, wait_s=wait_s)
-        replies = PortReplies(
-            sender,
+        ports = Ports(
+            self.send_errors,
             owned={
                 one.port.to_bytes(2, "big") + one.local: one.sock
                 for one in self._listeners.values()
@@ -287,7 +286,7 @@ class SocketPlane:
             shared=shared,
             clock=self._clock,
         )
-        return replies, sender
+        return PortReplies(ports, self._sender)
 
 
 def _listener(sock: socket.socket) -> _Listener:

@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 
 from appliance_sdk.dataplane.addresses import never_fragment, open_listeners, set_buffer
-from appliance_sdk.dataplane.port_replies import descriptor_room
+from appliance_sdk.dataplane.ports import descriptor_room
 from appliance_sdk.dataplane.replies import drop_everything, error_name
 from appliance_sdk.errors import ConfigError, HarnessError
 from appliance_sdk.harness.checks import Probe

@@ -9,9 +9,31 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from appliance_sdk.dataplane.mmsg import SendBatch, private_memory
-from appliance_sdk.dataplane.port_replies import RETRY_BIND_S, PortReplies, descriptor_room
+from appliance_sdk.dataplane.outgoing import Outgoing
+from appliance_sdk.dataplane.port_replies import PortReplies
+from appliance_sdk.dataplane.ports import RETRY_BIND_S, Ports, descriptor_room
 from appliance_sdk.dataplane.replies import Sender
+
+
+class Sending:
+    """What is sent through ports, and the ports."""
+
+    def __init__(self, ports: Ports, errors: Counter[str]) -> None:
+        self.ports = ports
+        self.sender = Sender(errors)
+        self.replies = PortReplies(ports, self.sender)
+        self._outgoing = Outgoing(self.replies, errors, (), 16, 9216)
+        self.add = self._outgoing.add
+        self.flush = self._outgoing.flush
+        self.close = self.replies.close
+
+    @property
+    def open_ports(self) -> int:
+        return len(self.ports)
+
+    @property
+    def unbindable_ports(self) -> int:
+        return self.replies.unbindable_ports
 
 
 class Bench:
@@ -21,31 +43,33 @@ class Bench:
         self.local = local
         self.now = 1000.0
         self.errors: Counter[str] = Counter()
-        self._room = private_memory(4096)
-        self._room.map[:26] = b"abcdefghijklmnopqrstuvwxyz"
         self.node = node
-        self.hears = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.hears.bind((node, 6081))
-        self.hears.setblocking(False)
+        self.hears = self.listen(node)
+
+    def listen(self, node: str) -> socket.socket:
+        hears = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        hears.bind((node, 6081))
+        hears.setblocking(False)
+        return hears
 
     def replies(
         self,
         capacity: int = 8,
         owned: dict[bytes, socket.socket] | None = None,
         shared: bool = False,
-    ) -> PortReplies:
-        sender = Sender(SendBatch(4), self.errors)
-        return PortReplies(
-            sender,
+    ) -> Sending:
+        ports = Ports(
+            self.errors,
             owned=owned or {},
             capacity=capacity,
             shared=shared,
             clock=lambda: self.now,
         )
+        return Sending(ports, self.errors)
 
-    def add(self, replies: PortReplies, port: int, letter: int = 0) -> None:
-        peer = port.to_bytes(2, "big") + socket.inet_aton(self.node)
-        replies.add(peer, socket.inet_aton(self.local), self._room, letter, 1)
+    def add(self, replies: Sending, port: int, letter: int = 0, node: str = "") -> None:
+        peer = port.to_bytes(2, "big") + socket.inet_aton(node or self.node)
+        replies.add(peer, socket.inet_aton(self.local), bytes([97 + letter]))
 
     def heard(self) -> list[tuple[bytes, int]]:
         found = []
@@ -183,7 +207,10 @@ def test_reply_sockets_receive_nothing(bench: Bench) -> None:
     replies.flush()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.sendto(b"for nobody", (bench.local, 20001))
-    (sock,) = replies._sockets.values()
+    local = socket.inet_aton(bench.local)
+    port = replies.ports.get((20001).to_bytes(2, "big") + local, local, 1)
+    assert port is not None
+    sock = port.sock
     with pytest.raises(BlockingIOError):
         sock.recv(100)
     replies.close()
@@ -197,6 +224,64 @@ def test_two_workers_share_a_port_when_told(bench: Bench) -> None:
     assert bench.heard() == [(b"a", 20001), (b"b", 20001)]
     for replies in workers:
         replies.close()
+
+
+def test_a_port_serves_every_node(bench: Bench, own_address: Callable[[], str]) -> None:
+    second = own_address()
+    with bench.listen(second) as hears:
+        replies = bench.replies()
+        for letter in range(6):  # each in a flush of its own, and then all of them in one
+            bench.add(replies, 20001, letter, node=second if letter % 2 else "")
+            replies.flush()
+        for letter in range(6, 12):
+            bench.add(replies, 20001, letter, node=second if letter % 2 else "")
+        replies.flush()
+        assert bench.heard() == [(bytes([97 + n]), 20001) for n in range(0, 12, 2)]
+        assert [hears.recv(9) for _ in range(6)] == [bytes([97 + n]) for n in range(1, 12, 2)]
+    assert replies.open_ports == 1
+    assert replies.sender.sent == 12
+    assert not bench.errors
+    replies.close()
+
+
+def test_a_node_that_was_not_there_hears_what_comes_next(
+    bench: Bench, own_address: Callable[[], str]
+) -> None:
+    replies = bench.replies()
+    late = own_address()
+    for letter in range(3):  # answered with ICMP errors: no reason to lose anything later
+        bench.add(replies, 20001, letter, node=late)
+        replies.flush()
+    with bench.listen(late) as hears:
+        bench.add(replies, 20001, 3, node=late)
+        replies.flush()
+        assert hears.recv(9) == b"d"
+    replies.close()
+
+
+def test_what_a_socket_does_not_take_is_counted_and_the_next_is_tried(bench: Bench) -> None:
+    replies = bench.replies()
+    bench.add(replies, 20001)
+    replies.flush()
+    broadcast = "255.255.255.255"  # refused with EACCES, or without a route
+    for port in (20001, 20002, 20001):
+        bench.add(replies, port, node=broadcast)
+        bench.add(replies, port, 1)
+        replies.flush()
+    assert bench.heard() == [(b"a", 20001), (b"b", 20001), (b"b", 20002), (b"b", 20001)]
+    assert bench.errors.total() == 3
+    assert replies.sender.sent == 4
+    replies.close()
+
+
+def test_a_port_that_was_given_up_is_bound_again(bench: Bench) -> None:
+    replies = bench.replies(capacity=1)
+    for port in (20001, 20002, 20001, 20001):
+        bench.add(replies, port)
+        replies.flush()
+    assert [port for _data, port in bench.heard()] == [20001, 20002, 20001, 20001]
+    assert not bench.errors
+    replies.close()
 
 
 @pytest.fixture

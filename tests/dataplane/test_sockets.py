@@ -308,6 +308,46 @@ def test_a_reply_to_ourselves_is_not_sent_for_ever(appliance: Appliance, raw: bo
     assert plane.send_errors == {"ELOOP": 1}
 
 
+def test_a_reply_to_ourselves_does_not_stop_the_others(
+    appliance: Appliance, node: Node, raw: bool
+) -> None:
+    plane = appliance.plane(raw=raw)
+    one, other = appliance.listeners
+    node.send(20001, b"before", other.getsockname())
+    one.sendto(b"round and round", other.getsockname())
+    node.send(20001, b"after", other.getsockname())
+    assert plane.poll(5) == 3
+    assert [data for data, _ in node.answers()] == [b"before", b"after"]
+    assert plane.send_errors == {"ELOOP": 1}
+
+
+def test_every_datagram_keeps_its_own_length(appliance: Appliance, node: Node, raw: bool) -> None:
+    plane = appliance.plane(raw=raw, batch=7)
+    engine = appliance.engine
+    peer = (20001).to_bytes(2, "big") + socket.inet_aton(node.address)
+    locals_ = [socket.inet_aton(address) for address in appliance.addresses]
+
+    def decide(payload: bytes) -> int:
+        if len(payload) % 5 == 0:
+            engine.outbox.append((peer, locals_[len(payload) % 2], payload * 2))
+            return REPLACED
+        return DROP if len(payload) % 7 == 0 else FORWARD
+
+    engine.decide = decide
+    sizes = [n * 311 % 4000 for n in range(100)]
+    for number, size in enumerate(sizes):
+        node.send(20001 + number % 3, bytes([number]) * size, appliance.target)
+    assert _drain(plane) == 100
+    wanted = [
+        bytes([number]) * (size if size % 5 else 2 * size)
+        for number, size in enumerate(sizes)
+        if not size % 5 or size % 7
+    ]
+    assert sorted(data for data, _ in node.answers()) == sorted(wanted)
+    assert plane.sent == len(wanted)
+    assert not plane.send_errors
+
+
 def test_a_send_that_fails_is_not_fatal(appliance: Appliance, node: Node, raw: bool) -> None:
     plane = appliance.plane(raw=raw)
     limited = b"\xff\xff\xff\xff"  # a broadcast: refused with EACCES
