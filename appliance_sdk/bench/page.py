@@ -60,10 +60,10 @@ shows: its ratio to the naive loop is the most that these sockets can give to an
 of it that an interpreter leaves is the SDK's. The first goals, 2.5 times the naive loop and less
 with handlers, came from prototypes that were measured in a lab with RPS: there the naive loop paid
 an interrupt between processors for every packet and a batch did not. Without those interrupts not
-even the C loop is sure to be so much faster, so these goals said nothing of the SDK and were given
-up. Those of today are what the present data path reaches on the machine of its developers, less
-what runs differ there: a regression misses them, and they are no limit of what can be had. The
-others (flows, workers, floods, memory, stops) are those that the SDK was designed for.
+even the C loop gets there, so these goals said nothing of the SDK and were given up. Those of today
+are what the present data path reaches on the machine of its developers, less what runs differ
+there: a regression misses them, and they are no limit of what can be had. The others (flows,
+workers, floods, memory, stops) are those that the SDK was designed for.
 """
 
 
