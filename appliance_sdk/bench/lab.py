@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple, Self
 
 from appliance_sdk.bench.compiled import build
@@ -18,6 +16,7 @@ from appliance_sdk.bench.generator import Generator, Load, Sending, Sent
 from appliance_sdk.bench.machine import share_cores
 from appliance_sdk.bench.network import Network
 from appliance_sdk.errors import HarnessError
+from appliance_sdk.harness.scratch import scratch_folder
 
 C_LOOP = "C loop"
 WINDOW = 512
@@ -120,7 +119,7 @@ class Lab:
         self._steers = False
 
     def __enter__(self) -> Self:
-        self.folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        self.folder = self._exit.enter_context(scratch_folder("bench-"))
         return self
 
     def __exit__(self, *_: object) -> None:

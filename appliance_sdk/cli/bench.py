@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from appliance_sdk.cli.ending import end_on_signals
 from appliance_sdk.cli.text import table
 from appliance_sdk.errors import ConfigError, HarnessError
 from appliance_sdk.plugin.config import near_miss
@@ -79,6 +80,7 @@ def bench(
     for name in scenarios:
         if name not in known:
             raise ConfigError(f"no scenario {name!r}", hint=near_miss(name, list(known)))
+    end_on_signals()
     chosen = [known[name] for name in dict.fromkeys(scenarios or known)]
     with Lab(
         QUICK if quick else FULL,

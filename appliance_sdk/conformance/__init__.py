@@ -19,8 +19,8 @@ if TYPE_CHECKING:
         TransportTests,
     )
     from appliance_sdk.harness.in_process import InProcess
-    from appliance_sdk.harness.processes import Subprocess
     from appliance_sdk.harness.running import Running
+    from appliance_sdk.harness.subprocesses import Subprocess
 
 __all__ = [
     "Features",
@@ -44,7 +44,7 @@ _HOMES = {
     "InProcess": "harness.in_process",
     "OperationsTests": "conformance.suites",
     "Running": "harness.running",
-    "Subprocess": "harness.processes",
+    "Subprocess": "harness.subprocesses",
     "TransportTests": "conformance.suites",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from appliance_sdk.dataplane.memory import MemoryPlane
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness import InProcess, Running, Subprocess
 from appliance_sdk.harness.processes import ApplianceProcess
+from appliance_sdk.harness.scratch import scratch_folder
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.events import Event
 
@@ -79,7 +79,7 @@ def _started(
     raw: bool | None = None,
 ) -> Door:
     with contextlib.ExitStack() as owned:
-        folder = Path(owned.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
+        folder = owned.enter_context(scratch_folder("conformance-"))
         ground: Ground = owned.enter_context(contextlib.closing(Apart() if netns else Together()))
         place = ground.place
         events = folder / "events.json"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -26,6 +24,7 @@ from appliance_sdk.harness import (
     shipped_topology,
 )
 from appliance_sdk.harness.hosts import Host
+from appliance_sdk.harness.scratch import scratch_folder
 
 FACTOR = 5.0
 """The demo's clock runs five times as fast: health checks every 5 s come every second."""
@@ -183,12 +182,9 @@ _PLUGINS = {
 @contextlib.contextmanager
 def open_stage(show: Show) -> Iterator[Stage]:
     """A stage in a folder of its own; both are gone afterwards, whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="appliance-demo-"))
-    try:
+    with scratch_folder("appliance-demo-") as folder:
         stage = Stage(show, folder)
         try:
             yield stage
         finally:
             stage.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

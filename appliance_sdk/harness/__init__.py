@@ -7,11 +7,11 @@ time, `UdpFleet` over real GENEVE. `GatewayLoadBalancer` is the load balancer al
 from appliance_sdk.harness.balancer import GatewayLoadBalancer
 from appliance_sdk.harness.faults import Fault, Faults
 from appliance_sdk.harness.findings import MISTAKES, Finding
+from appliance_sdk.harness.forked import Forked
 from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.in_process import InProcess, MemoryFleet
 from appliance_sdk.harness.loopback import free_loopback
 from appliance_sdk.harness.outcomes import Dropped, ToEndpoint, ToTarget
-from appliance_sdk.harness.processes import Forked, Subprocess
 from appliance_sdk.harness.reasons import REASONS, ROUTE_REASONS
 from appliance_sdk.harness.running import Running
 from appliance_sdk.harness.settings import (
@@ -23,6 +23,7 @@ from appliance_sdk.harness.settings import (
     Undocumented,
 )
 from appliance_sdk.harness.states import Change, State, Target
+from appliance_sdk.harness.subprocesses import Subprocess
 from appliance_sdk.harness.topology import (
     AlbService,
     AttachmentPart,

@@ -1,4 +1,5 @@
-"""Ends the appliances of a harness that ended without doing so itself: killed, or crashed.
+"""Ends the appliances of a harness that ended without doing so itself, killed or crashed, and
+removes its temporary folders.
 
 The kernel ends the children of such a harness (`die_with_parent`), but not what those started: a
 shell script's appliance, a daemon. So a second process waits for the first one's end. It runs this
@@ -11,6 +12,7 @@ import contextlib
 import importlib.util
 import os
 import select
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -42,6 +44,16 @@ class Guard:
         """It is ended."""
         if self._owner == os.getpid():
             self._tell(f"-{pid} {marker}\n")
+
+    def take_folder(self, path: str) -> None:
+        """Have a folder, by its absolute path, removed with the end of this process."""
+        self.ready()
+        self._tell(f"+{path}\n")
+
+    def release_folder(self, path: str) -> None:
+        """It is removed."""
+        if self._owner == os.getpid():
+            self._tell(f"-{path}\n")
 
     def forget(self) -> None:
         """In a fork: it is not the one whose end is waited for."""
@@ -81,7 +93,7 @@ GUARD = Guard()
 
 
 def wait(owner: int) -> None:
-    """What the waiting process does: until the owner's end, then end what it left."""
+    """What the waiting process does: until the owner's end, then remove what it left."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     wards: dict[str, None] = {}
@@ -91,9 +103,12 @@ def wait(owner: int) -> None:
         else:
             wards.pop(line[1:], None)
     kill_family = _kill_family()
-    for ward in wards:
+    folders = [ward for ward in wards if ward.startswith("/")]
+    for ward in wards.keys() - folders:
         pid, _, marker = ward.partition(" ")
         kill_family(int(pid), marker)
+    for folder in folders:  # now that nobody writes to them
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lines(owner: int) -> Iterator[str]:

@@ -17,8 +17,8 @@ from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.agenda import Agenda
 from appliance_sdk.harness.checks import Probe
 from appliance_sdk.harness.fleet import Arrival, ProbeResult
+from appliance_sdk.harness.forked import SHORT_DRAIN, Forked
 from appliance_sdk.harness.outcomes import ToTarget
-from appliance_sdk.harness.processes import SHORT_DRAIN, Forked
 from appliance_sdk.harness.states import FAILED, TIMED_OUT, Target
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.enabling import enable

@@ -13,9 +13,9 @@ from appliance_sdk.harness.capture_file import CaptureFile
 from appliance_sdk.harness.fault_text import format_fault
 from appliance_sdk.harness.harness import Harness
 from appliance_sdk.harness.hosts import Host, HttpExchange, Ping, http_get
-from appliance_sdk.harness.processes import Subprocess
 from appliance_sdk.harness.reasons import REASONS, ROUTE_REASONS
 from appliance_sdk.harness.states import State
+from appliance_sdk.harness.subprocesses import Subprocess
 from appliance_sdk.harness.topology import AlbService, HostPart, HttpService, Topology
 from appliance_sdk.harness.udp_fleet import UdpFleet
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from appliance_sdk.engine.settings import EngineSettings
     from appliance_sdk.harness.datagrams import Capture, OuterDatagram
     from appliance_sdk.harness.in_process import InProcess
-    from appliance_sdk.harness.processes import Subprocess
     from appliance_sdk.harness.running import Running
+    from appliance_sdk.harness.subprocesses import Subprocess
     from appliance_sdk.plugin.manager import ZoneSettings
     from appliance_sdk.testing.bench import Bench
     from appliance_sdk.testing.peers import TcpPeers, UdpPeers
@@ -42,7 +42,7 @@ _HOMES = {
     "InProcess": "harness.in_process",
     "OuterDatagram": "harness.datagrams",
     "Running": "harness.running",
-    "Subprocess": "harness.processes",
+    "Subprocess": "harness.subprocesses",
     "TcpFlow": "testing.traffic",
     "TcpPeers": "testing.peers",
     "UdpFlow": "testing.traffic",

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +95,23 @@ def test_without_root_it_says_what_to_do(run: Run) -> None:
     done = run("workers", "--quick")
     assert isinstance(done.exception, HarnessError)
     assert "needs root" in str(done.exception)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_ended_before_its_time_it_leaves_nothing(tmp_path: Path, end: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "appliance_sdk", "bench", "engine"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as running:
+        deadline = time.monotonic() + 30
+        while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert list(tmp_path.iterdir())
+        running.send_signal(end)
+        assert running.wait(30) in (130, 143)
+    assert not list(tmp_path.iterdir())
 
 
 def data_path(run: Run, tmp_path: Path, scenario: str, *options: str) -> dict[str, object]:

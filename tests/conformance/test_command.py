@@ -292,7 +292,7 @@ def test_nobody_there_is_exit_status_3() -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_no_process(signum: int, tmp_path: Path) -> None:
+def test_interrupted_it_leaves_nothing(signum: int, tmp_path: Path) -> None:
     script = tmp_path / "slow.py"
     pid_file = tmp_path / "pid"
     script.write_text(
@@ -300,8 +300,11 @@ def test_interrupted_it_leaves_no_process(signum: int, tmp_path: Path) -> None:
     )
     command = f"{sys.executable} {script}"
     arguments = ["conformance", "run", "--exec", command, "--start-timeout", "60"]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "appliance_sdk", *arguments],
+        env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -310,8 +313,10 @@ def test_interrupted_it_leaves_no_process(signum: int, tmp_path: Path) -> None:
         while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
             time.sleep(0.02)
         child = int(pid_file.read_text())
+        assert list(temporary.iterdir())
         process.send_signal(signum)
         assert process.wait(30) in (130, 143)
+        assert not list(temporary.iterdir())
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)
     finally:

@@ -67,9 +67,10 @@ def test_nothing_stays_behind_when_it_is_ended(tmp_path: Path, end: signal.Signa
     demo.wait(15)
     demo.stdout.close()
     deadline = time.monotonic() + 10
-    while processes_of(tmp_path) and time.monotonic() < deadline:
+    while (processes_of(tmp_path) or any(tmp_path.iterdir())) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not processes_of(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_claim_that_is_not_so_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
