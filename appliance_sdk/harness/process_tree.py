@@ -73,17 +73,21 @@ def descriptors(pids: Iterable[int]) -> int:
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
-    """The memory of the processes; pages that several share are counted once."""
-    return sum(_proportional_bytes(pid) for pid in pids)
+    """The resident memory of the processes, shared pages in full for each.
+
+    So it grows by what they touch anew alone: their proportional share would grow too when somebody
+    else, such as the program that they were forked from, comes to own pages that it shared.
+    """
+    return sum(_resident_bytes(pid) for pid in pids)
 
 
-def _proportional_bytes(pid: int) -> int:
+def _resident_bytes(pid: int) -> int:
     try:
         text = (_PROC / str(pid) / "smaps_rollup").read_text()
     except OSError:
         return 0
     lines = (line.split() for line in text.splitlines())
-    return sum(int(words[1]) * 1024 for words in lines if words[0] == "Pss:")
+    return sum(int(words[1]) * 1024 for words in lines if words[0] == "Rss:")
 
 
 def _stat(pid: int) -> list[str]:

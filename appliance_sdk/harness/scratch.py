@@ -15,8 +15,8 @@ from appliance_sdk.harness.guard import GUARD
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """A new temporary folder; gone afterwards, also when this program is killed."""
     folder = tempfile.mkdtemp(prefix=prefix)
-    GUARD.take_folder(folder)
     try:
+        GUARD.take_folder(folder)
         yield Path(folder)
     finally:
         shutil.rmtree(folder)

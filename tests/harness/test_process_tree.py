@@ -128,6 +128,30 @@ def test_descriptors_and_memory_are_counted() -> None:
         child.kill()
 
 
+def test_memory_that_somebody_else_ceases_to_share_is_no_growth() -> None:
+    code = (
+        "import os, time; shared = bytearray(b'x' * 30_000_000)\n"
+        "if not os.fork(): print(os.getpid(), flush=True); time.sleep(600)\n"
+        "input(); shared[:] = bytes(len(shared)); print('written', flush=True); input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            held = memory_bytes([child])
+            parent.stdin.write("\n")
+            parent.stdin.flush()
+            assert parent.stdout.readline() == "written\n"
+            assert held > 30_000_000
+            assert memory_bytes([child]) < held + 1_000_000
+        finally:
+            os.kill(child, signal.SIGKILL)
+            parent.kill()
+
+
 def test_what_is_gone_is_no_error() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait(20)
