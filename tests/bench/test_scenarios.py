@@ -52,6 +52,7 @@ def test_a_name_that_is_almost_right_is_helped() -> None:
     assert "no scenario 'groth' (did you mean `growth`?)" in str(done.exception)
 
 
+@pytest.mark.anyone
 def test_without_a_network_figures_are_shown_and_written(run: Run, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("figures.json", "chart.svg", "page.md")]
     options = [
@@ -97,6 +98,7 @@ def test_without_root_it_says_what_to_do(run: Run) -> None:
     assert "needs root" in str(done.exception)
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_ended_before_its_time_it_leaves_nothing(tmp_path: Path, end: signal.Signals) -> None:
     with subprocess.Popen(
@@ -175,6 +177,7 @@ def test_it_goes_without_a_compiler(run: Run, tmp_path: Path) -> None:
     assert conditions["generator"] == "Python (as asked for)"
 
 
+@pytest.mark.anyone
 def test_an_engine_grows_and_its_flows_expire() -> None:
     grown = growth.measure(1000)
     assert grown.flows == 1000

@@ -127,6 +127,7 @@ def test_an_appliance_class_is_the_same_program(folder: Path) -> None:
     assert "firewall" not in help_
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("command", [["run"], ["check"], ["replay"], ["plugins", "list"]])
 def test_every_command_explains_itself(folder: Path, command: list[str]) -> None:
     result = run(folder, *command, "--help")
@@ -212,6 +213,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize(("text", "message"), MISTAKES)
 def test_a_mistake_is_one_line_with_file_key_and_hint(
     folder: Path, text: str, message: str
@@ -224,6 +226,7 @@ def test_a_mistake_is_one_line_with_file_key_and_hint(
     assert result.stdout == ""
 
 
+@pytest.mark.anyone
 def test_a_missing_file_and_something_that_is_no_capture(folder: Path) -> None:
     result = run(folder, "check", "none.toml")
     assert (result.returncode, result.stderr) == (2, "appliance: none.toml: no such file\n")
@@ -259,6 +262,7 @@ def test_a_capture_may_come_through_a_pipe(folder: Path) -> None:
     assert result.stdout.startswith("4 packets read = ")
 
 
+@pytest.mark.anyone
 def test_a_reader_that_is_gone_and_a_full_disk_are_no_traceback(folder: Path) -> None:
     result = shell(folder, "appliance replay --json some.pcap | true")
     assert (result.returncode, result.stderr) == (141, "")
@@ -289,6 +293,7 @@ def test_check_says_what_would_run(folder: Path) -> None:
     assert "sink      out" in result.stdout
 
 
+@pytest.mark.anyone
 def test_no_command_imports_what_is_not_enabled(folder: Path) -> None:
     package = folder / "site"
     info = package / "trap-1.0.dist-info"

@@ -14,6 +14,8 @@ import pytest
 
 from appliance_sdk.harness import free_loopback
 
+pytestmark = pytest.mark.anyone
+
 ECHO = Path(__file__).parents[1] / "support" / "echo_appliance.py"
 SIMPLE = Path(__file__).parents[2] / "appliance_sdk" / "harness" / "topologies" / "simple.toml"
 PATIENCE_S = 60

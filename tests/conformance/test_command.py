@@ -76,6 +76,7 @@ def test_a_case_is_explained() -> None:
         assert part in explained
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -184,6 +185,7 @@ def test_features_are_tried_and_said(module: Path) -> None:
     assert "drain = false  # not tried: as declared" in tried
 
 
+@pytest.mark.anyone
 def test_features_can_be_declared_in_a_file(module: Path, tmp_path: Path) -> None:
     template = call("features").output
     path = tmp_path / "features.toml"
@@ -205,6 +207,7 @@ midstream = false
 """
 
 
+@pytest.mark.anyone
 def test_what_lies_beside_a_plugin_says_how_it_is_asked(module: Path) -> None:
     setup = module.parent / "conformance.toml"
     setup.write_text(SETUP)
@@ -291,6 +294,7 @@ def test_nobody_there_is_exit_status_3() -> None:
     assert "no plain packet within 0.3 s" in done.stderr
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(signum: int, tmp_path: Path) -> None:
     script = tmp_path / "slow.py"
@@ -324,6 +328,7 @@ def test_interrupted_it_leaves_nothing(signum: int, tmp_path: Path) -> None:
         process.wait()
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_an_appliance_is_stopped_it_leaves_no_process(signum: int) -> None:
     script = HERE / "wrong_process.py"

@@ -15,6 +15,8 @@ from appliance_sdk.conformance.outcome import Outcome, Result, judge, surprising
 from appliance_sdk.conformance.runner import run_cases
 from appliance_sdk.harness import Subprocess
 
+pytestmark = pytest.mark.anyone
+
 SUPPORT = Path(__file__).parents[1] / "support"
 EXPECTED = SUPPORT / "echo_expected.toml"
 FINE = (Outcome.PASS, Outcome.INFO, Outcome.UNSUPPORTED)

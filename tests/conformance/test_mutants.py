@@ -26,12 +26,14 @@ RAW_SERVER = Path(__file__).parent / "mutants" / "raw_server.py"
 RIGHT = [Right, RightFirewall, RightIds]
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("kind", RIGHT, ids=lambda kind: kind.__name__)
 def test_what_is_right_passes_everything(kind: type[Right]) -> None:
     failed = [(one.case.id, one.detail) for one in ask(kind) if one.outcome not in MET]
     assert not failed
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
 def test_a_mutant_fails_what_is_listed_and_nothing_else(mutant: Mutant) -> None:
     results = ask(mutant.make, () if os.environ.get("FULL") else concerned(mutant))

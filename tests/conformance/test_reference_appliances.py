@@ -69,6 +69,7 @@ def own(plugin: Any) -> list[Case]:
     return [case for case in all_cases().values() if case.profile is profile]
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("plugin", [Firewall, Ids])
 def test_in_memory(plugin: Any) -> None:
     results = ask(plugin, "memory", every_source_port=True)
@@ -78,6 +79,7 @@ def test_in_memory(plugin: Any) -> None:
     assert not [r.case.id for r in skipped if "feature" in r.detail]
 
 
+@pytest.mark.anyone
 def test_in_memory_a_firewall_that_takes_connections_up_in_their_middle(tmp_path: Path) -> None:
     policy = Path(str(setup_of(Firewall).settings["policy"])).read_text()
     path = tmp_path / "policy.toml"
@@ -85,10 +87,12 @@ def test_in_memory_a_firewall_that_takes_connections_up_in_their_middle(tmp_path
     check(ask(Firewall, "memory", settings={"policy": str(path)}, midstream=True), passed=150)
 
 
+@pytest.mark.anyone
 def test_in_memory_an_ids_that_only_detects() -> None:
     check(ask(Ids, "memory", settings={"mode": "ids"}, prevention=False), passed=130)
 
 
+@pytest.mark.anyone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("plugin", [Firewall, Ids])
 def test_over_udp_answering_from_ordinary_sockets(plugin: Any) -> None:

@@ -54,7 +54,7 @@ if __name__ == "__main__":
 '''
 
 
-@pytest.fixture(params=["raw", "ports"])
+@pytest.fixture(params=["raw", pytest.param("ports", marks=pytest.mark.anyone)])
 def raw(request: pytest.FixtureRequest) -> bool:
     """Once with raw sockets, where they are permitted, once without."""
     if request.param == "raw":

@@ -26,6 +26,8 @@ from appliance_sdk.conformance.outcome import Outcome, Result
 from appliance_sdk.conformance.runner import missing_for, run_case
 from appliance_sdk.harness import Subprocess
 
+pytestmark = pytest.mark.anyone
+
 SCRIPT = Path(__file__).parent / "wrong_process.py"
 FEATURES = Features(drain=True)
 ASKED = [

@@ -16,6 +16,8 @@ from appliance_sdk.demo import scenes
 from appliance_sdk.demo.show import Check, PlainShow
 from appliance_sdk.demo.stage import open_stage
 
+pytestmark = pytest.mark.anyone
+
 README = Path(__file__).parents[2] / "README.md"
 DEMO = [sys.executable, "-m", "appliance_sdk", "demo", "--plain"]
 RUNS = 20 if os.environ.get("FULL") == "1" else 1

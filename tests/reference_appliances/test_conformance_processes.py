@@ -31,8 +31,8 @@ def may_be_raw() -> bool:
 @pytest.mark.parametrize(
     ("name", "raw"),
     [
-        ("firewall", "false"),
-        ("ids", "false"),
+        pytest.param("firewall", "false", marks=pytest.mark.anyone),
+        pytest.param("ids", "false", marks=pytest.mark.anyone),
         pytest.param(
             "analytics",
             "true",
