@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ from appliance_sdk.harness.guard import GUARD
 @contextlib.contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """A new temporary folder; gone afterwards, also when this program is killed."""
-    folder = tempfile.mkdtemp(prefix=prefix)
+    # Not by mkdtemp: whoever is interrupted in it has a folder that nobody knows.
+    folder = Path(tempfile.gettempdir(), prefix + secrets.token_hex(8))
     try:
-        GUARD.take_folder(folder)
-        yield Path(folder)
+        GUARD.take_folder(str(folder))
+        folder.mkdir(mode=0o700)
+        yield folder
     finally:
-        shutil.rmtree(folder)
-        GUARD.release_folder(folder)
+        if folder.exists():
+            shutil.rmtree(folder)
+        GUARD.release_folder(str(folder))
