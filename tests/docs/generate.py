@@ -125,6 +125,8 @@ says).
 
 HOOKIMPL = "Marks a hook in an object that is enabled and is not a `Plugin`."
 
+SHOWN_BASES = ("Peers", "Configurable", "ApplianceProcess")
+"""What has no entry of its own is told with the classes that inherit it."""
 CALLED = (Bench, ConfigError, InProcess, PluginError, Subprocess)
 """Classes whose parameters are shown."""
 
@@ -226,8 +228,8 @@ def reference() -> str:
 
 
 def class_members(cls: type) -> Iterator[tuple[str, str]]:
-    """Public attributes, properties and methods of a class and its private bases, documented."""
-    bases = [b for b in cls.__mro__[1:] if b.__name__ in ("Peers", "Configurable")]
+    """Public attributes, properties and methods of a class and its unnamed bases, documented."""
+    bases = [b for b in cls.__mro__[1:] if b.__name__ in SHOWN_BASES]
     for owner in [*bases, cls]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
         assert isinstance(tree, ast.ClassDef)
