@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 
 import msgspec
 
@@ -38,7 +39,9 @@ class SharedState:
         workers: int = 1,
     ) -> None:
         if memory is None:
-            memory = bytearray(shared_bytes(limits, workers))
+            # Not a bytearray: a page of this takes memory when something is written to it.
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            memory = mmap.mmap(-1, shared_bytes(limits, workers), flags=flags)
         whole = memoryview(memory)
         split = limits.counters * SLOT_BYTES
         size = split + limits.values_bytes

@@ -12,6 +12,7 @@ import pytest
 
 from appliance_sdk import Flow, Outcome, Plugin, PluginError, Verdict
 from appliance_sdk.engine.shared import SharedLimits, SharedState, shared_bytes
+from appliance_sdk.harness.process_tree import memory_bytes
 from appliance_sdk.testing import Bench
 
 WORKERS = 4
@@ -27,6 +28,13 @@ def test_a_total_is_that_of_all_workers() -> None:
     states = workers()
     totals = [states[n % WORKERS].count("p z", b"key", 10, 2, 5.0) for n in range(8)]
     assert totals == [2, 4, 6, 8, 10, 12, 14, 16]
+
+
+def test_memory_is_taken_when_something_is_put_there() -> None:
+    kept = [SharedState(SharedLimits()) for _ in range(20)]
+    before = memory_bytes([os.getpid()])
+    kept += [SharedState(SharedLimits()) for _ in range(100)]
+    assert memory_bytes([os.getpid()]) < before + 100 * shared_bytes(SharedLimits(), 1) / 4
 
 
 def test_each_window_begins_at_nought() -> None:
