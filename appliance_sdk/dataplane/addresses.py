@@ -121,6 +121,11 @@ def set_buffer(sock: socket.socket, receive_bytes: int = 0, send_bytes: int = 0)
             sock.setsockopt(socket.SOL_SOCKET, plain, wanted)
 
 
+def granted_buffer(sock: socket.socket) -> int:
+    """Bytes of the receive buffer that was asked for; the kernel doubles them (socket(7))."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+
+
 def never_fragment(sock: socket.socket) -> None:
     """Let the kernel refuse what is too long (EMSGSIZE): GWLB does not take outer fragments.
 

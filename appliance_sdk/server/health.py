@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,6 +19,8 @@ from appliance_sdk.server.config import Health
 _TIMEOUT_S = 5.0
 """GWLB waits no longer for an answer (its default), so neither does this for a question."""
 _MAX_CONNECTIONS = 512
+_SPARE_DESCRIPTORS = 16
+"""Left for whatever else a process opens: above all for the next check to be accepted."""
 _MAX_REQUEST_BYTES = 16 * 1024
 
 
@@ -37,9 +41,12 @@ class _Visitors:
 
     def __init__(self) -> None:
         self._here: dict[asyncio.StreamWriter, None] = {}
+        self._others = len(os.listdir("/proc/self/fd"))
 
     def enter(self, writer: asyncio.StreamWriter) -> None:
-        while len(self._here) >= _MAX_CONNECTIONS:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        room = max(limit - self._others - _SPARE_DESCRIPTORS, 1)
+        while len(self._here) >= min(room, _MAX_CONNECTIONS):
             longest = next(iter(self._here))
             del self._here[longest]
             longest.transport.abort()

@@ -13,7 +13,7 @@ import time
 from functools import partial
 from typing import Any
 
-from appliance_sdk.dataplane.addresses import open_groups
+from appliance_sdk.dataplane.addresses import granted_buffer, open_groups
 from appliance_sdk.dataplane.handover import Handover, inbox_pair
 from appliance_sdk.dataplane.selector import selector
 from appliance_sdk.engine.shared import SharedState, shared_bytes
@@ -69,6 +69,11 @@ class Launcher:
             self._program,
             receive_buffer_bytes=listen.receive_buffer_bytes,
         )
+        granted = min(map(granted_buffer, self._listeners[0]))
+        if granted < listen.receive_buffer_bytes:
+            hint = "raise the sysctl net.core.rmem_max, or give the process CAP_NET_ADMIN"
+            wanted = listen.receive_buffer_bytes
+            log_event("listen.small_buffer", bytes=granted, wanted=wanted, hint=hint)
         # Before the fork, and not of one process: what all have and write.
         self._shared = mmap.mmap(-1, shared_bytes(config.engine.shared, config.workers))
         self._inboxes = [inbox_pair() for _ in range(config.workers)]
@@ -265,8 +270,10 @@ class Launcher:
             self._generation += 1
             self._pending = loads
             plain = [tuple(loaded) for loaded in loads]
-            for ours, _ in self._worker_channels:
-                ours.send("loaded", generation=self._generation, loads=plain)
+            for number, (ours, _) in enumerate(self._worker_channels):
+                if not ours.send("loaded", generation=self._generation, loads=plain):
+                    error = f"worker {number} does not listen: it keeps what it had"
+                    log_event("appliance.reload_failed", error=error)
         if self._load_again:
             self._load_again = False
             self._reload()

@@ -15,7 +15,9 @@ _REASONS = {
     "handover_lost": "overload: {count:,} fragments of worker {worker} found another's inbox full",
     "messages_lost": "overload: {count:,} messages of worker {worker} were lost, events among them",
     "unbindable_ports": "worker {worker} cannot bind {count:,} source ports to answer from",
+    "limits": "{count:,} answers of worker {worker} met a limit of the system, see send_errors",
 }
+_LIMITS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM")
 
 
 class _Episode(NamedTuple):
@@ -38,7 +40,7 @@ class Losses:
         began = []
         worker = beat["worker"]
         for name, sentence in _REASONS.items():
-            count = beat[name] - (before[name] if before is not None else 0)
+            count = _lost(name, beat) - (_lost(name, before) if before is not None else 0)
             if count <= 0:
                 continue
             episode = self._now.get((worker, name))
@@ -56,3 +58,9 @@ class Losses:
             for (worker, name), episode in sorted(self._now.items())
             if now < episode.until
         ]
+
+
+def _lost(name: str, beat: Mapping[str, Any]) -> int:
+    if name == "limits":
+        return sum(beat["send_errors"].get(error, 0) for error in _LIMITS)
+    return int(beat[name])

@@ -111,6 +111,7 @@ class Monitor:
                     "received": beat["received"],
                     "flows": beat["flows"],
                     "waiting_bytes": beat["waiting_bytes"],
+                    "receive_buffer_bytes": beat["receive_buffer_bytes"],
                 }
                 for worker, beat in sorted(self._beats.items())
             ],

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from appliance_sdk.dataplane.addresses import granted_buffer
 from appliance_sdk.dataplane.handover import Handover
 from appliance_sdk.dataplane.sockets import SocketPlane
 from appliance_sdk.engine import Engine
@@ -55,6 +56,7 @@ class Worker:
         self._parent = parent
         self._supervisor = supervisor
         self._listeners = listeners
+        self._buffer_bytes = min(map(granted_buffer, listeners))
         self._events: list[tuple[str, Any]] = []
         self._draining = False
         self._stopping = False
@@ -160,6 +162,7 @@ class Worker:
             "flows_opened": engine.flows_opened,
             "flows_closed": engine.flows_closed,
             "waiting_bytes": sum(_waiting(sock) for sock in self._listeners),
+            "receive_buffer_bytes": self._buffer_bytes,
             "kernel_drops": plane.kernel_drops,
             "truncated": plane.truncated,
             "send_errors": dict(plane.send_errors),

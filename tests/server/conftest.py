@@ -44,6 +44,7 @@ class Blocker(Appliance):
     '''Blocks the ports that its file lists.'''
     config: Config
     ports = frozenset()
+    kept = []
 
     @classmethod
     def load(cls, config):
@@ -89,6 +90,10 @@ class Blocker(Appliance):
             self.shared.put(flow.client_ip, b"known", ttl_s=60)
         if flow.server_port == 7006 and self.shared.get(flow.client_ip) is None:
             return Verdict.BLOCK
+        if flow.server_port == 7011:
+            flow.alert("long" * 2000)
+        if flow.server_port == 7012:
+            self.kept.append(bytearray(32 << 20))
         if flow.server_port == 7003:
             flow.alert("seven thousand and three", rule=7003, severity=1, more="x")
         return Verdict.DONE

@@ -17,7 +17,7 @@ def beat(received: int = 0, waiting: int = 0, pid: int = 1, **more: Any) -> dict
         "degraded": {},
     }
     own = {"worker": 0, "pid": pid, "received": received, "waiting_bytes": waiting}
-    return {**numbers, **names, **own, **more}
+    return {"receive_buffer_bytes": 1 << 20, **numbers, **names, **own, **more}
 
 
 def test_starting_until_every_worker_has_spoken() -> None:
