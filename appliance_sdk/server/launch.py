@@ -272,8 +272,8 @@ class Launcher:
             plain = [tuple(loaded) for loaded in loads]
             for number, (ours, _) in enumerate(self._worker_channels):
                 if not ours.send("loaded", generation=self._generation, loads=plain):
-                    error = f"worker {number} does not listen: it keeps what it had"
-                    log_event("appliance.reload_failed", error=error)
+                    deaf = f"worker {number} does not listen: it keeps what it had"
+                    log_event("appliance.reload_failed", error=deaf)
         if self._load_again:
             self._load_again = False
             self._reload()
