@@ -294,6 +294,12 @@ def test_nobody_there_is_exit_status_3() -> None:
     assert "no plain packet within 0.3 s" in done.stderr
 
 
+def test_called_in_a_program_it_leaves_its_signals_as_they_were(module: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert call("run", f"{module}:Good", *SOME[:2]).exit_code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.mark.anyone
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(signum: int, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_an_edge_route_that_is_missing_for_ipv6_only() -> None:
         assert "no edge route for fd00:10:0:1::/64" in last_words(harness, "no_entry")
 
 
-def test_answers_straight_to_the_internet_gateway_are_seen_by_nobody() -> None:
+def test_answers_straight_to_the_gateway_are_seen_by_nobody() -> None:
     topology = changed("simple", (SERVERS, 'servers = { "0.0.0.0/0" = "igw", "::/0" = "igw" }'))
     first, second = said(topology)
     assert first == (
