@@ -10,6 +10,7 @@ from appliance_sdk.engine.decision import ASKED, FORWARD, REPLACED, Place
 from appliance_sdk.engine.direction import is_icmp_error
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
+from appliance_sdk.engine.streams import FINE, Judged
 from appliance_sdk.errors import MalformedPacket
 from appliance_sdk.flow.key import pack_ends
 from appliance_sdk.plugin.events import Dropped
@@ -18,7 +19,7 @@ from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.manager import Seat
 from appliance_sdk.plugin.packet import Packet
 from appliance_sdk.plugin.verdict import Action, Verdict
-from appliance_sdk.wire.packet import RST, URG, Headers, parse_packet, parse_quoted
+from appliance_sdk.wire.packet import RST, Headers, parse_packet, parse_quoted
 
 if TYPE_CHECKING:
     from appliance_sdk.engine.engine import Engine
@@ -32,6 +33,7 @@ class Asking:
         self._engine = engine
         self._guard = engine.guard
         self._debug = debug
+        self._streams = engine.streams
         self._find = engine.table.find
         self._packet = Packet()
 
@@ -47,7 +49,7 @@ class Asking:
         if flow._record is not None:
             datagram = bytes(buffer[start:end])
             self._engine.recording.add(flow, to_server, flow.peer, flow.local, datagram)
-        if flow.mode != HANDLED or flow._on_data or self._debug:
+        if flow.mode != HANDLED or self._debug:
             place = flow.peer, flow.local, buffer, start, inner
             return self.packet(flow, to_server, buffer, inner, end, None, place)
         packet, guard, hooks = self._packet, self._guard, flow._on_packet
@@ -67,13 +69,22 @@ class Asking:
                 if verdict is None:
                     rest = hooks[hooks.index(entry) + 1 :]
                     verdict, by = self.ask_hooks(flow, packet, rest, holds)
+                judged = Judged("", verdict, by)
+                if verdict is None and flow._on_data and flow.mode != BLOCKED:
+                    judged = self._streams.usual(flow, packet, self._engine.now)
                 place = flow.peer, flow.local, buffer, start, inner
-                answer = verdict, by, ""
-                return self._answered(flow, packet, answer, holds, buffer, inner, end, None, place)
-        if packet._edited is not None or flow.mode == BLOCKED:
+                return self._answered(flow, packet, judged, holds, buffer, inner, end, None, place)
+        judged = FINE
+        if flow._on_data and flow.mode != BLOCKED:
+            judged = self._streams.usual(flow, packet, self._engine.now)
+        if (
+            judged is not FINE
+            or packet._edited is not None
+            or self._streams.holds
+            or flow.mode == BLOCKED
+        ):
             place = flow.peer, flow.local, buffer, start, inner
-            answer = None, None, ""
-            return self._answered(flow, packet, answer, [], buffer, inner, end, None, place)
+            return self._answered(flow, packet, judged, [], buffer, inner, end, None, place)
         flow.packet = None
         packet.retire()
         return ASKED
@@ -103,14 +114,17 @@ class Asking:
             return self.pass_on(flow, to_server, headers, None, place)
         packet = self.view(flow, buffer, start, end, headers, to_server)
         holds: list[tuple[Seat, Hold]] = []
-        answer = self._ask_handlers(flow, packet, holds)
-        return self._answered(flow, packet, answer, holds, buffer, start, end, headers, place)
+        verdict, seat = self.ask_hooks(flow, packet, flow._on_packet, holds)
+        judged = Judged("", verdict, seat)
+        if verdict is None and flow._on_data and flow.mode != BLOCKED:
+            judged = self._streams.judge(flow, packet, engine.now)
+        return self._answered(flow, packet, judged, holds, buffer, start, end, headers, place)
 
     def _answered(
         self,
         flow: Flow,
         packet: Packet,
-        answer: tuple[Verdict | None, Seat | None, str],
+        judged: Judged,
         holds: list[tuple[Seat, Hold]],
         buffer: Buffer,
         start: int,
@@ -120,7 +134,9 @@ class Asking:
     ) -> int:
         """Do what the handlers said: a verdict with its plugin, or the stream's reason to drop."""
         engine = self._engine
-        verdict, seat, drop = answer
+        drop, verdict, seat = judged
+        if self._streams.holds:
+            holds += self._streams.take_holds()
         to_server, edited = packet.to_server, packet.edited()
         self.release(flow, packet)
         if headers is None:
@@ -212,22 +228,6 @@ class Asking:
         if verdict.action is Action.DONE:
             self._engine.detach(flow, seat)
         return None
-
-    def _ask_handlers(
-        self, flow: Flow, packet: Packet, holds: list[tuple[Seat, Hold]]
-    ) -> tuple[Verdict | None, Seat | None, str]:
-        """The first terminal verdict, or the reason for which the stream refuses the packet."""
-        engine = self._engine
-        verdict, seat = self.ask_hooks(flow, packet, flow._on_packet, holds)
-        if verdict is not None:
-            return verdict, seat, ""
-        if flow._on_data and flow.mode != BLOCKED:
-            if packet.headers.flags & (URG | RST) == URG:
-                packet.clear_urgent()
-            judged = engine.streams.judge(flow, packet, engine.now)
-            holds += engine.streams.take_holds()
-            return judged.verdict, judged.seat, judged.drop
-        return None, None, ""
 
     def view(
         self, flow: Flow, buffer: Buffer, start: int, end: int, headers: Headers, to_server: bool

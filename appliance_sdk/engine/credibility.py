@@ -65,6 +65,6 @@ class Credibility:
         way, which GWLB supports.
         """
         tcp = flow.tcp
-        if tcp is None or tcp.start(to_server) is None or tcp.start(not to_server) is not None:
+        if tcp is None or tcp.start(not to_server) is not None or tcp.start(to_server) is None:
             return False
         return not to_server or (flow.lane.endpoint_id, flow.server_ip) in self._answering

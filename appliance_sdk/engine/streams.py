@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,8 @@ from appliance_sdk.flow.reassembly import Budget, Status, StreamBuffer
 from appliance_sdk.plugin.chunk import Chunk
 from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.verdict import Action, Verdict
-from appliance_sdk.wire.packet import ACK, RST, SYN, Headers
+from appliance_sdk.wire.checksum import is_right_tcp4
+from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, URG, Headers
 
 if TYPE_CHECKING:
     from appliance_sdk.plugin.flow import Flow
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from appliance_sdk.plugin.packet import Packet
 
 _TCP = 6
+_TCP_FIELDS = struct.Struct(">IIBB")
+_TELLING = FIN | SYN | RST | ACK | URG
+"""Flags that say what a segment is for; of the usual one, only ACK."""
 _REFUSED = {
     Status.CONFLICT: "stream_conflict",
     Status.FULL: "stream_full",
@@ -35,7 +40,8 @@ class Judged(NamedTuple):
     seat: Seat | None = None
 
 
-_FINE = Judged()
+FINE = Judged()
+"""Nothing is to be done about it."""
 
 
 def _wishes(flow: Flow) -> dict[str, Any]:
@@ -56,6 +62,12 @@ def _gap_refused(flow: Flow) -> Judged | None:
     return None
 
 
+def _length(packet: Packet) -> int:
+    """Bytes of a packet's payload."""
+    headers = packet.headers
+    return headers.end - headers.payload
+
+
 class Streams:
     """Feeds the payload of packets to the `data` hooks of their flow."""
 
@@ -70,27 +82,66 @@ class Streams:
         self._guard = guard
         self._detach = detach
         self._credible = Credibility()
-        self._holds: list[tuple[Seat, Hold]] = []
+        self.holds: list[tuple[Seat, Hold]] = []
+        """The verdicts to be waited for that were given since `take_holds`."""
+
+    def usual(self, flow: Flow, packet: Packet, now: float) -> Judged:
+        """`judge` for a packet with an IPv4 header without options and TCP or UDP in it.
+
+        The short way of a segment that is next in its stream: no header is parsed that no handler
+        asks for. Until it is known to be one, nothing is done that `judge` could not do again.
+        """
+        buffer, start, end = packet._buffer, packet._start, packet._end
+        to_server, streams = packet.to_server, flow._streams
+        if streams is None:
+            if flow.tcp is not None:
+                return self.judge(flow, packet, now)
+            payload = bytes(buffer[start + 28 : end])
+            return self._tell(flow, packet, payload, 0, 0, 0, None, now) if payload else FINE
+        seq, ack, offset, flags = _TCP_FIELDS.unpack_from(buffer, start + 24)
+        stream, other = streams[to_server], streams[not to_server]
+        if flags & _TELLING != ACK or (other is not None and other.pending):
+            return self.judge(flow, packet, now)
+        if is_right_tcp4(buffer, start, end):
+            flow._sound |= 1 + to_server
+        elif flow._sound & 1 + to_server:
+            return Judged(drop="stream_ignored")
+        if not to_server:
+            self._credible.hear(flow)
+        if other is not None:
+            other.acknowledge(ack)
+        payload = bytes(buffer[start + 20 + (offset >> 4 << 2) : end])
+        if not payload:
+            return FINE
+        if self._credible.is_suspect(flow, to_server):
+            return Judged(drop="stream_out_of_order")
+        at = stream.append(seq, payload) if stream is not None else -1
+        if at < 0:
+            return self.judge(flow, packet, now)
+        return self._tell(flow, packet, payload, at, 0, 0, stream, now)
 
     def judge(self, flow: Flow, packet: Packet, now: float) -> Judged:
         """Show what the packet brings; it is forwarded unless the answer says otherwise."""
         headers = packet.headers
+        if headers.flags & (URG | RST) == URG:
+            packet.clear_urgent()
+            headers = packet.headers
         if headers.protocol != _TCP:
             payload = packet.payload
-            return self._tell(flow, packet, payload, 0, 0, 0, None, now) if payload else _FINE
+            return self._tell(flow, packet, payload, 0, 0, 0, None, now) if payload else FINE
         if self._credible.is_ignored(flow, packet):
             return Judged(drop="stream_ignored")
         if not packet.to_server:
             self._credible.hear(flow)
         if headers.flags & ACK:
             judged = self._acknowledged(flow, packet, headers, now)
-            if judged is not _FINE:
+            if judged is not FINE:
                 return judged
         payload = packet.payload
         if headers.flags & SYN and self._is_other_stream(flow, packet.to_server, headers):
             return Judged(drop="stream_conflict")
         if not payload or not flow._on_data or headers.flags & RST:
-            return _FINE
+            return FINE
         if not headers.flags & SYN and self._credible.is_suspect(flow, packet.to_server):
             return Judged(drop="stream_out_of_order")
         stream = self._stream(flow, packet.to_server, headers)
@@ -103,7 +154,7 @@ class Streams:
             if replacement is not None:
                 packet.patch(0, replacement)
         if not push.fresh:
-            return _FINE
+            return FINE
         if push.gap:
             refused = _gap_refused(flow)
             if refused is not None:
@@ -114,9 +165,7 @@ class Streams:
 
     def take_holds(self) -> list[tuple[Seat, Hold]]:
         """The verdicts to be waited for that `judge` was given."""
-        if not self._holds:
-            return []
-        holds, self._holds = self._holds, []
+        holds, self.holds = self.holds, []
         return holds
 
     def attached(self, flow: Flow, new: bool) -> None:
@@ -143,8 +192,8 @@ class Streams:
     def _acknowledged(self, flow: Flow, packet: Packet, headers: Headers, now: float) -> Judged:
         """The sender of this packet has what it acknowledges: also what was never seen here."""
         stream = flow._streams[not packet.to_server] if flow._streams is not None else None
-        judged = _FINE
-        while stream is not None and judged is _FINE and stream.acknowledge(headers.ack):
+        judged = FINE
+        while stream is not None and judged is FINE and stream.acknowledge(headers.ack):
             push = stream.take_pending()
             judged = _gap_refused(flow) or self._tell(
                 flow, packet, push.fresh, push.offset, push.gap, 0, stream, now, reverse=True
@@ -196,26 +245,34 @@ class Streams:
         """Ask each handler about new bytes; what one masks is what the next one sees."""
         to_server = packet.to_server is not reverse
         sent = fresh
-        headers = packet.headers
-        here = headers.end - headers.payload - overlap
+        guard = self._guard
         for seat, hook in flow._on_data:
             handler = hook.__self__
-            before = stream.lookback(handler.lookback) if stream and handler.lookback else b""
-            if gap:
-                before = b""
-            chunk = Chunk(before + sent, to_server, offset=offset, fresh=len(before), gap=gap)
-            outcome = self._ask(seat, hook, chunk, now)
+            before = b""
+            if handler.lookback and stream is not None and not gap:
+                before = stream.lookback(handler.lookback)
+            chunk = Chunk(before + sent, to_server, offset, len(before), gap)
+            guard.calling = seat
+            try:
+                outcome = hook(chunk)
+            except Exception as error:  # a vendor's code may raise anything; the guard counts it
+                outcome = guard.failed(seat, "data", error, now)
+            if outcome is None and chunk._masks is None:
+                continue
             if isinstance(outcome, Hold):
-                self._holds.append((seat, outcome))
+                self.holds.append((seat, outcome))
                 outcome = None
+            elif outcome is not None and not isinstance(outcome, Verdict):
+                outcome = guard.nonsense(seat, "data", outcome, now)
             masked = chunk.masked()
             if masked is not None:
+                here = _length(packet) - overlap
                 if not handler.edits:
                     problem = f"mask() needs `edits = True` in {type(handler).__name__}"
-                    outcome = self._guard.failed(seat, "data", ValueError(problem), now)
+                    outcome = guard.failed(seat, "data", ValueError(problem), now)
                 elif reverse or masked[here:] != sent[here:]:
                     problem = "mask() of bytes that left before this handler came"
-                    outcome = self._guard.failed(seat, "data", ValueError(problem), now)
+                    outcome = guard.failed(seat, "data", ValueError(problem), now)
                 else:
                     sent = masked
             if outcome is None or outcome.action is Action.CONTINUE:
@@ -228,17 +285,7 @@ class Streams:
                 outcome = Verdict(Action.BLOCK, outcome.reason, outcome.rule, outcome.payload)
             return Judged(verdict=outcome, seat=seat)
         if sent is not fresh:
-            packet.patch(overlap, sent[:here])
+            packet.patch(overlap, sent[: _length(packet) - overlap])
             if stream is not None:
                 stream.edited(offset, sent)
-        return _FINE
-
-    def _ask(self, seat: Seat, hook: Any, chunk: Chunk, now: float) -> Verdict | Hold | None:
-        self._guard.calling = seat
-        try:
-            outcome = hook(chunk)
-        except Exception as error:  # a vendor's code may raise anything; the guard counts it
-            return self._guard.failed(seat, "data", error, now)
-        if outcome is None or isinstance(outcome, Verdict | Hold):
-            return outcome
-        return self._guard.nonsense(seat, "data", outcome, now)
+        return FINE

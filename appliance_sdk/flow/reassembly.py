@@ -102,11 +102,11 @@ class StreamBuffer:
         "_lookback",
         "_next",
         "_ordered",
-        "_pending",
         "_pending_bytes",
         "_sent",
         "_taken",
         "_unseen",
+        "pending",
     )
 
     def __init__(
@@ -133,12 +133,36 @@ class StreamBuffer:
         self._fresh = 0
         self._kept = bytearray()
         self._sent: bytearray | None = None
-        self._pending: list[tuple[int, bytes]] = []
+        self.pending: list[tuple[int, bytes]] = []
+        """What was copied from beyond a hole, with its position; in order."""
         self._pending_bytes = 0
         self._taken = 0
 
+    def append(self, seq: int, payload: bytes) -> int:
+        """The short way of `push` for a payload that is next, with nothing copied from beyond it.
+
+        Returns the offset of its bytes, all of them fresh. -1 if it is not next, or if there is no
+        room for it: then nothing was taken.
+        """
+        offset = self._next
+        if self.pending or self._gap or (seq - self._base - offset) & _MASK:
+            return -1
+        self._trim()
+        size = len(payload)
+        if not self._room_for(size):
+            return -1
+        self._kept += payload
+        if self._sent is not None:
+            self._sent += payload
+        self._next = offset + size
+        self._fresh = size
+        return offset
+
     def push(self, seq: int, payload: bytes) -> Push:
         """A segment's sequence number (of its first payload byte) and payload."""
+        offset = self.append(seq, payload) if payload else -1
+        if offset >= 0:
+            return Push(Status.DELIVER, payload, offset)
         self._fresh = 0
         self._trim()
         at = self._position(seq)
@@ -174,13 +198,21 @@ class StreamBuffer:
         be lying, to make its peer's bytes look old; so it is only believed once the sender, too,
         has gone on behind them. There may be another hole: call again after `take_pending`.
         """
-        position = self._position(ack)
-        if position > self._next + _FAR:
+        position = self._next
+        delta = (ack - self._base - position) & _MASK
+        if delta >= _HALF:
+            position += delta - (1 << 32)
+            if position > self._acked:
+                self._acked = position
+        elif delta > _FAR:
             return 0
-        self._acked = max(self._acked, min(position, self._next))
-        self._claimed = max(self._claimed, position)
-        if self._pending and self._pending[0][0] <= self._claimed:
-            return self._skip(self._pending[0][0])
+        else:
+            self._acked = position
+            position += delta
+        if position > self._claimed:
+            self._claimed = position
+        if self.pending and self.pending[0][0] <= self._claimed:
+            return self._skip(self.pending[0][0])
         return 0
 
     def take_pending(self) -> Push:
@@ -236,7 +268,7 @@ class StreamBuffer:
         self._taken = 0
         self._kept = bytearray()
         self._sent = None
-        self._pending = []
+        self.pending = []
         self._pending_bytes = self._fresh = 0
 
     def _position(self, seq: int) -> int:
@@ -280,7 +312,7 @@ class StreamBuffer:
 
     def _agrees_with_pending(self, at: int, data: bytes) -> bool:
         end = at + len(data)
-        for start, copied in self._pending:
+        for start, copied in self.pending:
             if start >= end:
                 break
             low, high = max(at, start), min(end, start + len(copied))
@@ -292,7 +324,7 @@ class StreamBuffer:
         """Remember the parts of an out-of-order segment that are not remembered yet."""
         limits = self._limits
         parts = []
-        for start, copied in [*self._pending, (end, b"")]:
+        for start, copied in [*self.pending, (end, b"")]:
             if at >= end:
                 break
             if start + len(copied) <= at:
@@ -307,14 +339,14 @@ class StreamBuffer:
         if (
             end > self._next + _FAR
             or self._pending_bytes + size > limits.pending_bytes
-            or len(self._pending) + len(parts) > limits.pending_segments
+            or len(self.pending) + len(parts) > limits.pending_segments
             or not self._budget.take(size)
         ):
             return Push(Status.FULL)
         self._taken += size
         self._pending_bytes += size
         for part in parts:
-            self._pending.insert(bisect_right(self._pending, part), part)
+            self.pending.insert(bisect_right(self.pending, part), part)
         return Push(Status.COPIED)
 
     def _show(self, data: bytes) -> None:
@@ -327,7 +359,7 @@ class StreamBuffer:
         """Move what follows without a hole from the copies to the shown bytes."""
         shown = bytearray()
         used = 0
-        for start, copied in self._pending:
+        for start, copied in self.pending:
             if start > self._next:
                 break
             used += 1
@@ -338,36 +370,36 @@ class StreamBuffer:
             self._taken -= spare
             self._show(new)
             shown += new
-        del self._pending[:used]
+        del self.pending[:used]
         return bytes(shown)
 
     def _room_for(self, n: int) -> bool:
-        waiting = self._next - max(self._acked, 0)
-        if self._acked >= 0 and waiting + n > self._limits.retained_bytes:
+        acked, budget = self._acked, self._budget
+        if acked >= 0 and self._next - acked + n > self._limits.retained_bytes:
             return False
-        need = n if self._sent is None else 2 * n
-        if not self._budget.take(need):
+        if self._sent is not None:
+            n *= 2
+        if budget.used + n > budget.total:
             return False
-        self._taken += need
+        budget.used += n
+        self._taken += n
         return True
 
     def _trim(self) -> None:
         """Forget shown bytes that are neither look-back nor waiting for an acknowledgment."""
-        low = self._next - self._lookback
-        if self._acked >= 0:
-            low = min(low, self._acked)
-        else:
-            low = min(low, self._next - self._limits.retained_bytes)
-        self._forget_kept(low - (self._next - len(self._kept)))
+        kept = len(self._kept)
+        if kept > self._lookback:
+            acked = self._acked
+            needed = self._next - acked if acked >= 0 else self._limits.retained_bytes
+            if needed < self._lookback:
+                needed = self._lookback
+            if kept > needed:
+                self._forget_kept(kept - needed)
 
     def _forget_kept(self, n: int) -> None:
-        n = min(n, len(self._kept))
-        if n <= 0:
-            return
         del self._kept[:n]
-        freed = n
         if self._sent is not None:
             del self._sent[:n]
-            freed += n
-        self._budget.give(freed)
-        self._taken -= freed
+            n *= 2
+        self._budget.used -= n
+        self._taken -= n

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
 
-class Chunk:
+
+class Chunk(msgspec.Struct, eq=False, gc=False):
     """New bytes of one direction, after up to `lookback` bytes that were shown before.
 
     `data[:fresh]` is look-back, `data[fresh:]` is new. `offset` is the position in the stream of
     the first new byte (0 for UDP), `gap` the number of bytes lost just before it.
     """
 
-    __slots__ = ("_masks", "data", "fresh", "gap", "offset", "to_server")
-
-    def __init__(self, data: bytes, to_server: bool, *, offset: int, fresh: int, gap: int) -> None:
-        self.data = data
-        self.to_server = to_server
-        self.offset = offset
-        self.fresh = fresh
-        self.gap = gap
-        self._masks: list[tuple[int, bytes]] | None = None
+    data: bytes
+    to_server: bool
+    offset: int
+    fresh: int
+    gap: int
+    _masks: list[tuple[int, bytes]] | None = None
 
     @property
     def to_client(self) -> bool:

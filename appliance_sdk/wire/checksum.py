@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from appliance_sdk.wire.buffer import Buffer
+
+_TCP = 6
+
 
 def checksum(data: bytes | bytearray | memoryview) -> int:
     """The 16-bit Internet checksum of `data` (RFC 1071); 0 over data that includes a right one."""
@@ -33,6 +40,19 @@ def transport_checksum(
     length = len(segment)
     pseudo = source + destination + length.to_bytes(4, "big") + bytes((0, 0, 0, protocol))
     return checksum(pseudo + bytes(segment))
+
+
+def is_right_tcp4(buffer: Buffer, start: int, end: int) -> bool:
+    """Whether the TCP checksum is right in `buffer[start:end]`, an IPv4 packet without options.
+
+    There all that is summed stands in one piece, from the addresses on.
+    """
+    number = int.from_bytes(buffer[start + 12 : end], "big")
+    if end - start & 1:
+        number <<= 8
+    # The rest of the pseudo-header: the length and the protocol, for which the whole sum is not 0
+    # (see `checksum`).
+    return (number % 0xFFFF + end - start - 20 + _TCP) % 0xFFFF == 0
 
 
 def _sum(data: bytes) -> int:

@@ -102,7 +102,7 @@ def test_whatever_comes_memory_is_bounded_and_accounted_for(
         else:
             one.take_pending()
         assert 0 <= budget.used <= 400
-        held = len(one._kept) + sum(len(data) for _, data in one._pending)
+        held = len(one._kept) + sum(len(data) for _, data in one.pending)
         assert budget.used == held
     one.close()
     assert budget.used == 0
@@ -209,6 +209,16 @@ def test_an_exhausted_budget_is_full() -> None:
     assert one.push(0, b"12345").status is Status.FULL
     assert one.push(9, b"12345").status is Status.FULL
     assert budget.used == 0
+
+
+def test_a_gap_is_not_forgotten_while_there_is_no_room_for_what_follows_it() -> None:
+    one, budget = buffer()
+    one.push(1000, b"a")
+    one.acknowledge(1005)
+    budget.total = 0
+    assert one.push(1005, b"f").status is Status.FULL
+    budget.total += 1
+    assert one.push(1005, b"f") == (Status.DELIVER, b"f", 5, 0, 4)
 
 
 def test_an_ordered_stream_refuses_what_comes_early() -> None:

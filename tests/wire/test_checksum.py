@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance_sdk.wire.checksum import checksum, transport_checksum, update_checksum
+from appliance_sdk.wire.build import build_tcp
+from appliance_sdk.wire.checksum import (
+    checksum,
+    is_right_tcp4,
+    transport_checksum,
+    update_checksum,
+)
 
 
 def by_the_book(data: bytes) -> int:
@@ -82,3 +88,17 @@ def test_a_segment_with_its_checksum_sums_to_zero(size: int, body: bytes, protoc
     total = transport_checksum(source, destination, protocol, b"\0\0" + body)
     whole = total.to_bytes(2, "big") + body
     assert transport_checksum(source, destination, protocol, whole) == 0
+
+
+@given(st.binary(min_size=4, max_size=4), st.binary(max_size=90), st.integers(0, 0xFFFF), st.data())
+def test_a_segment_in_ipv4_is_right_if_its_checksum_is(
+    source: bytes, payload: bytes, seq: int, data: st.DataObject
+) -> None:
+    packet = build_tcp(source, b"\0\0\0\1", 0, 0, seq=seq, payload=payload)
+    assert is_right_tcp4(b"before" + packet + b"behind", 6, 6 + len(packet))
+    at = data.draw(st.integers(12, len(packet) - 1))
+    value = data.draw(st.integers(0, 255))
+    changed = packet[:at] + bytes([value]) + packet[at + 1 :]
+    right = transport_checksum(changed[12:16], changed[16:20], 6, changed[20:]) == 0
+    assert is_right_tcp4(changed, 0, len(changed)) is right
+    assert is_right_tcp4(memoryview(bytearray(changed)), 0, len(changed)) is right
