@@ -232,17 +232,20 @@ def test_an_appliance_that_stops_answering_is_started_again(
     assert Outcome.FAIL in {one.outcome for one in results}
 
 
+@pytest.mark.anyone
 def test_a_flood_is_a_failure_that_says_so() -> None:
     results = ask_udp("floods", count=3)
     assert results[-1].outcome in {Outcome.FAIL, Outcome.ERROR}
     assert any("flood" in one.detail for one in results)
 
 
+@pytest.mark.anyone
 def test_an_appliance_that_takes_its_time_is_taken_for_what_it_is() -> None:
     """Its answers to the first plain packets come when others are waited for already."""
     assert [one.outcome for one in ask_udp("slow", count=2, start_s=30)] == [Outcome.PASS] * 2
 
 
+@pytest.mark.anyone
 def test_garbage_is_a_failure() -> None:
     results = ask_udp("garbage", count=1)
     assert results[0].outcome is Outcome.FAIL

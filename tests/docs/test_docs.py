@@ -89,6 +89,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return named
 
 
+@pytest.mark.anyone
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
 def test_the_code_on_a_page_runs_and_its_tests_pass(page: Path, tmp_path: Path) -> None:
     for name, code in blocks(page):

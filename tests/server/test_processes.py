@@ -128,7 +128,7 @@ def test_a_log_that_nobody_reads_does_not_stop_the_packets(launch: Launch) -> No
     running.until(lambda: running.worker_pid() != worker, "another worker")
     os.kill(running.worker_pid(), signal.SIGKILL)  # read again, it is written again
     with open(reader, "rb") as lines:
-        assert b"worker." in lines.readline()
+        assert any(b"worker." in line for line in lines)  # after what was said meanwhile
     running.stop()
 
 
