@@ -53,5 +53,5 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error_window_s: float = 60
     recheck_batch: int = 256
     """Live flows judged again in one go between packets."""
-    expiry_batch: int = 256
+    expiry_batch: int = 128
     """Idle timers looked at in one go between packets."""

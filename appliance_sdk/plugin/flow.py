@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -11,13 +11,7 @@ from appliance_sdk.flow.key import unpack_ends
 from appliance_sdk.plugin.events import FlowInfo
 from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.verdict import Verdict
-from appliance_sdk.wire.geneve import (
-    ATTACHMENT_OPTION,
-    AWS_OPTION_CLASS,
-    COOKIE_OPTION,
-    format_endpoint,
-    parse_options,
-)
+from appliance_sdk.wire.geneve import format_endpoint, geneve_identity
 
 if TYPE_CHECKING:
     from appliance_sdk.flow.lane import Lane
@@ -153,7 +147,7 @@ class Flow(Tracked):
     @property
     def cookie(self) -> int:
         """The flow cookie that GWLB gave it."""
-        return self._option(COOKIE_OPTION)
+        return geneve_identity(self.header)[1]
 
     @property
     def endpoint(self) -> str:
@@ -246,26 +240,21 @@ class Flow(Tracked):
     def info(self) -> FlowInfo:
         """The flow as events name it."""
         client, server, client_port, server_port = unpack_ends(self.ends)
+        attachment_id, cookie = geneve_identity(self.header)
+        family = socket.AF_INET if len(client) == 4 else socket.AF_INET6
         return FlowInfo(
             id=self.id,
             endpoint=self.endpoint,
             zone=self.zone,
             protocol=self.protocol,
-            client_ip=str(ipaddress.ip_address(client)),
-            server_ip=str(ipaddress.ip_address(server)),
+            client_ip=socket.inet_ntop(family, client),
+            server_ip=socket.inet_ntop(family, server),
             client_port=client_port,
             server_port=server_port,
-            cookie=self.cookie,
-            attachment_id=self._option(ATTACHMENT_OPTION),
+            cookie=cookie,
+            attachment_id=attachment_id,
             app=self.app,
         )
-
-    def _option(self, number: int) -> int:
-        header = self.header
-        for option in parse_options(header, 0, len(header)) if header else ():
-            if (option.option_class, option.type) == (AWS_OPTION_CLASS, number):
-                return int.from_bytes(option.data, "big")
-        return 0
 
     def __str__(self) -> str:
         return f"{self.info()} ({self.endpoint})"

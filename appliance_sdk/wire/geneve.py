@@ -158,6 +158,22 @@ def parse_options(buffer: Buffer, start: int, end: int) -> list[Option]:
     return options
 
 
+def geneve_identity(header: bytes) -> tuple[int, int]:
+    """Attachment id and cookie of a header that was parsed before, 0 where it has none."""
+    if len(header) == 40:
+        base, _ethertype, _vni, one, _endpoint, two, attachment_id, three, cookie = _USUAL.unpack(
+            header
+        )
+        if (base, one, two, three) == _USUAL_WORDS:
+            return attachment_id, cookie
+    found = {
+        option.type: int.from_bytes(option.data, "big")
+        for option in (parse_options(header, 0, len(header)) if header else ())
+        if option.option_class == AWS_OPTION_CLASS
+    }
+    return found.get(ATTACHMENT_OPTION, 0), found.get(COOKIE_OPTION, 0)
+
+
 def build_geneve(
     endpoint_id: int,
     cookie: int,

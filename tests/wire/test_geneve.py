@@ -15,6 +15,7 @@ from appliance_sdk.wire.geneve import (
     Option,
     build_geneve,
     format_endpoint,
+    geneve_identity,
     parse_endpoint,
     parse_geneve,
     parse_options,
@@ -180,6 +181,16 @@ def test_what_is_built_is_read_back(
         attachment,
     )
     assert parse_options(built, 0, len(built))[3:] == extra
+    assert geneve_identity(built) == (attachment, cookie)
+
+
+def test_who_a_header_is_of_is_read_in_any_order_of_its_options() -> None:
+    turned = header(E3 + E2 + E1)
+    assert len(turned) == 40
+    assert geneve_identity(turned) == (0, 0xDEADBEEF)
+    assert geneve_identity(header(E1 + E2 + E3)) == (0, 0xDEADBEEF)
+    assert geneve_identity(header(E1)) == (0, 0)
+    assert geneve_identity(b"") == (0, 0)
 
 
 @given(st.integers(0, 2**64 - 1))
