@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from appliance_sdk.bench import plugins
 from appliance_sdk.bench.ebpf import attach_xdp, load_xdp
 from appliance_sdk.bench.hairpin import hairpin
-from appliance_sdk.bench.network import APPLIANCE_DEVICE, NODE, Network, start_inside
+from appliance_sdk.bench.network import APPLIANCE_DEVICE, NODE, Network
 from appliance_sdk.bench.processors import family
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.wire.geneve import PORT
@@ -75,7 +75,7 @@ class Program:
 
     def start(self) -> None:
         with self._log.open("wb") as log:
-            self._process = start_inside(
+            self._process = self.network.start(
                 self.network.appliances, self._command, self._cores, out=log, err=log
             )
 

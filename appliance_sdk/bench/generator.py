@@ -17,7 +17,6 @@ from appliance_sdk.bench.network import (
     NODE_DEVICE,
     NODE_MAC,
     Network,
-    start_inside,
 )
 from appliance_sdk.errors import HarnessError
 
@@ -224,7 +223,7 @@ class Generator:
         if polite:
             command.append("--polite")
         out = err = subprocess.PIPE
-        return Sending(start_inside(network.gwlb, command, self._cores, out=out, err=err))
+        return Sending(network.start(network.gwlb, command, self._cores, out=out, err=err))
 
 
 def _arguments(load: Load) -> list[str]:

@@ -15,6 +15,7 @@ from appliance_sdk.bench.engine_cost import CASES
 from appliance_sdk.bench.figures import Result, Row, Series, Target, target_of
 from appliance_sdk.bench.growth import Grown
 from appliance_sdk.bench.lab import Lab
+from appliance_sdk.bench.priority import prefer
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.workload import Connections, RoundTrips
 from appliance_sdk.server.orphan import die_with_parent
@@ -132,10 +133,12 @@ def _output(lab: Lab, command: Sequence[str]) -> str:
     def enter() -> None:
         die_with_parent()
         os.sched_setaffinity(0, lab.cores.appliances[:1])
+        prefer(os.getpid())
 
     done = subprocess.run(
         command,
         preexec_fn=enter,
+        start_new_session=True,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,

@@ -116,7 +116,7 @@ class Lab:
         self._generator: Generator | None = None
         self._numbers = 0
         self._epoch = 0
-        self._steers = False
+        self._floods = False
 
     def __enter__(self) -> Self:
         self.folder = self._exit.enter_context(scratch_folder("bench-"))
@@ -195,14 +195,14 @@ class Lab:
         )
 
     @contextlib.contextmanager
-    def steering(self) -> Iterator[None]:
+    def flooding(self) -> Iterator[None]:
         """Meanwhile an appliance's own cores receive what is sent to it (RPS), as with a network
-        card whose interrupts they take."""
-        self._steers = True
+        card whose interrupts they take; and nobody is preferred to the kernel that does it."""
+        self._floods, self.network.preferring = True, False
         try:
             yield
         finally:
-            self._steers = False
+            self._floods, self.network.preferring = False, True
 
     @contextlib.contextmanager
     def started(self, *contestants: Contestant) -> Iterator[None]:
@@ -232,7 +232,7 @@ class Lab:
     def start(self, contestant: Contestant, load: Load) -> Sending:
         """A load that is under way when this returns; finish it, and tell the tally."""
         cores = self.cores.of(contestant.workers)
-        self.network.steer(cores if self._steers else ())
+        self.network.steer(cores if self._floods else ())
         return self.generator.start(
             self.network,
             contestant.address,

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import IO, Self
 
+from appliance_sdk.bench.priority import prefer
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.namespaces import Namespace
 from appliance_sdk.server.orphan import die_with_parent
@@ -35,6 +36,8 @@ class Network:
         self._steered_to: tuple[int, ...] = ()
         self.can_steer = True
         """Whether the kernel did as `steer` asked."""
+        self.preferring = self.can_prefer = True
+        """Whether processes run before the machine's other work; whether they were let to."""
         try:
             self.appliances = Namespace()
             try:
@@ -63,6 +66,37 @@ class Network:
         if tuple(cores) != self._steered_to:
             self._steer(self.appliances, APPLIANCE_DEVICE, cores)
             self._steered_to = tuple(cores)
+
+    def start(
+        self,
+        side: Namespace,
+        command: Sequence[str],
+        cores: Sequence[int],
+        *,
+        out: IO[bytes] | int,
+        err: IO[bytes] | int,
+    ) -> subprocess.Popen[bytes]:
+        """A process on one of the sides, on these cores, that ends when this one does.
+
+        Ctrl-C does not reach it: whoever started it must end it.
+        """
+
+        def enter() -> None:
+            die_with_parent()
+            os.sched_setaffinity(0, cores)
+
+        with side.entered():
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                preexec_fn=enter,  # noqa: PLW1509 - there are no threads here
+                start_new_session=True,
+            )
+        if self.preferring:
+            self.can_prefer = prefer(process.pid)
+        return process
 
     def close(self) -> None:
         """Remove everything, and whoever is left inside."""
@@ -101,34 +135,6 @@ class Network:
                 subprocess.run(command, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             self.can_steer = False
-
-
-def start_inside(
-    side: Namespace,
-    command: Sequence[str],
-    cores: Sequence[int],
-    *,
-    out: IO[bytes] | int,
-    err: IO[bytes] | int,
-) -> subprocess.Popen[bytes]:
-    """A process inside, on these cores, that ends when this one does.
-
-    Ctrl-C does not reach it: whoever started it must end it.
-    """
-
-    def enter() -> None:
-        die_with_parent()
-        os.sched_setaffinity(0, cores)
-
-    with side.entered():
-        return subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            preexec_fn=enter,  # noqa: PLW1509 - there are no threads here
-            start_new_session=True,
-        )
 
 
 def _write(side: Namespace, path: str, text: str) -> None:

@@ -33,7 +33,7 @@ def overload(lab: Lab) -> Result:
     name = "one handler"
     appliance = lab.appliance(name, "One")
     entry = Entry(name, appliance, Load())
-    with lab.started(appliance), lab.steering():
+    with lab.flooding(), lab.started(appliance):
         peak = rates(lab.saturate([entry])[name])
         before, backlog = appliance.counters(), _backlog_drops()
         lab.say(f"a flood of {lab.pace.flood_s:g} s")

@@ -44,6 +44,9 @@ interrupt between processors for single packets, which costs a virtual machine m
 to be measured, and no card needs it. Only in a flood are requests received on the appliance's own
 core too, for there it is the point.
 
+Generator and contestants run before all other work of the machine, so that neighbours disturb them
+little; only in a flood do they have the usual priority, as the kernel's own threads have.
+
 Every reply is checked: outer addresses and ports, the 40 bytes of GENEVE, the inner headers, the
 number of the packet, and that it comes once; one in a thousand byte for byte. A wrong one fails the
 run.

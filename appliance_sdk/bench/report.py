@@ -63,6 +63,7 @@ def _network_conditions(lab: Lab) -> dict[str, str]:
         "placement": placed,
         "receiving": "requests on the load balancer's core, replies on the appliances'; in a flood "
         + ("both on the appliances'" if lab.network.can_steer else "too: it could not be steered"),
+        "priority": "before other work, but for the flood" if lab.network.can_prefer else "usual",
     }
 
 

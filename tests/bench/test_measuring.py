@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -138,7 +139,7 @@ def test_processor_time_is_that_of_the_whole_family(lab: Lab) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids[:1])
 
 
-def test_packets_are_handed_to_another_core_only_when_steering(lab: Lab) -> None:
+def test_packets_are_handed_to_another_core_only_in_a_flood(lab: Lab) -> None:
     naive = lab.naive()
     entry = Entry("naive", naive, Load(flows=20, packets=100, window=8, seconds=60))
     queue = f"/sys/class/net/{APPLIANCE_DEVICE}/queues/rx-0/rps_cpus"
@@ -152,9 +153,23 @@ def test_packets_are_handed_to_another_core_only_when_steering(lab: Lab) -> None
 
     with lab.started(naive):
         assert receiving() == set()
-        with lab.steering():
+        with lab.flooding():
             assert receiving() == set(lab.cores.of(1))
         assert receiving() == set()
+
+
+def test_what_is_measured_goes_before_other_work_but_in_a_flood(lab: Lab) -> None:
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def priorities() -> set[int]:
+        naive = lab.naive()
+        with lab.started(naive):
+            return {os.getpriority(os.PRIO_PROCESS, pid) for pid in naive.pids()}
+
+    with lab.flooding():
+        assert priorities() == {usual}
+    found = priorities()
+    assert found == ({-20} if lab.network.can_prefer else {usual})
 
 
 def test_loss_is_found(lab: Lab) -> None:
