@@ -145,17 +145,23 @@ class Running:
             f'rules = "{self.rules}"\n[health]\naddress = "{self.address}"\n'
             f"port = {self.health_port}\n{settings}"
         )
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(script), "run", str(config)],
-                stderr=log if stderr is None else stderr,
-                stdout=log,
-                cwd=folder,
-            )
+        self._command = [sys.executable, str(script), "run", str(config)]
+        self.process = self._start(stderr)
         self._senders: dict[int, socket.socket] = {}
         self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._receiver.bind((self.node, 6081))
         self._receiver.settimeout(0.02)
+
+    def _start(self, stderr: int | None = None) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            errors = log if stderr is None else stderr
+            return subprocess.Popen(self._command, stderr=errors, stdout=log, cwd=self.folder)
+
+    def crash_and_restart(self) -> None:
+        """SIGKILL, and the same command at once."""
+        self.process.kill()
+        self.process.wait(10)
+        self.process = self._start()
 
     def until(self, holds: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
         """Poll until something holds; its value."""

@@ -14,8 +14,9 @@ import pytest
 
 from appliance_sdk.conformance.encapsulation import option
 from appliance_sdk.conformance.packets import numbered
-from appliance_sdk.wire import build_udp, fragment_packet
+from appliance_sdk.wire import build_tcp, build_udp, fragment_packet
 from appliance_sdk.wire.geneve import build_geneve
+from appliance_sdk.wire.packet import ACK, SYN
 
 from .conftest import Running, alive
 
@@ -106,7 +107,18 @@ def test_fragments_are_handed_to_the_worker_of_their_flow(launch: Launch) -> Non
     assert counters["handover_lost"] == 0
 
 
-def owners(running: Running, numbers: Iterable[int]) -> dict[int, int]:
+def segment(number: int, said: int = 0, flags: int = ACK) -> bytes:
+    """A datagram of a TCP flow, of which nothing was ever answered."""
+    client, data = number.to_bytes(4, "big"), bytes(1) if flags == ACK else b""
+    packet = build_tcp(
+        client, b"\x0a\0\0\x02", 5000, 443, seq=said, ack=1, flags=flags, payload=data
+    )
+    return build_geneve(1, number) + packet
+
+
+def owners(
+    running: Running, numbers: Iterable[int], flow: Callable[[int], bytes] = flow
+) -> dict[int, int]:
     """The worker of each flow, told by stopping one after the other."""
     pids = {w["worker"]: w["pid"] for w in running.details()["workers"]}
     found: dict[int, int] = {}
@@ -121,24 +133,53 @@ def owners(running: Running, numbers: Iterable[int]) -> dict[int, int]:
     return found
 
 
-def test_a_killed_worker_costs_only_its_own_flows_and_those_for_less_than_a_second(
+def test_a_worker_killed_under_load_loses_what_it_had_and_the_others_nothing(
     launch: Launch,
 ) -> None:
-    running = launched(launch, settings="stalled_s = 30\n")
-    numbers = range(40)
-    assert not ask(running, [flow(n) for n in numbers])
-    owner = owners(running, numbers)
-    assert set(owner.values()) == set(range(WORKERS))
+    drain = "[drain]\nsettle_s = 0\nquiet_s = 0.5\n"
+    running = launched(launch, settings=f"stalled_s = 30\n{drain}")
+    numbers = range(60)
+    assert not ask(running, [segment(n, flags=SYN) for n in numbers])
+    owner = owners(running, numbers, segment)
     victim = owner[0]
+    own = {n for n in numbers if owner[n] == victim}
     pid = next(w["pid"] for w in running.details()["workers"] if w["worker"] == victim)
-    os.kill(pid, signal.SIGKILL)
-    killed = time.monotonic()
-    others = [flow(n) for n in numbers if owner[n] != victim]
-    assert not ask(running, others)
-    own = [flow(n) for n in numbers if owner[n] == victim]
-    running.until(lambda: not ask(running, own, patience_s=0.3), "its flows are forwarded", 5)
-    assert time.monotonic() - killed < 5
-    assert not ask(running, [flow(n) for n in numbers])
+    killed, again = 0.0, 0.0
+    lost: set[int] = set()
+    for turn in range(1, 400):
+        sent = {segment(n, turn): n for n in numbers}
+        for datagram, number in sent.items():
+            running.send(datagram)
+            if turn == 20 and number == len(numbers) // 2:
+                killed = time.monotonic()
+                os.kill(pid, signal.SIGKILL)
+        waiting = set(sent.values())
+        while waiting - own or (waiting and turn < 20):
+            assert select.select([running._receiver], [], [], 5.0)[0], waiting
+            waiting.discard(sent.get(running._receiver.recv(65535), -1))
+        lost |= waiting
+        if turn > 20 and not waiting:
+            again = time.monotonic()
+            break
+    assert lost <= own
+    assert 0 < again - killed < 1.0
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(20) == 0
+    ended = [event for event in running.events() if event["event_type"] == "flow"]
+    met = {e["gwlb"]["cookie"] for e in ended if e["flow"]["midstream"]}
+    assert met == own
+    assert {e["gwlb"]["cookie"] for e in ended} == set(numbers)
+
+
+def test_after_a_killed_parent_the_same_command_works_at_once(launch: Launch) -> None:
+    running = launched(launch)
+    before = running.children()
+    for _ in range(3):
+        running.crash_and_restart()
+        running.ready()
+        assert not any(alive(pid) for pid in before)
+        before = running.children()
+        assert not ask(running, [flow(n) for n in range(100)])
 
 
 def test_a_killed_parent_takes_every_worker_along_and_the_port_is_free(launch: Launch) -> None:
@@ -150,14 +191,16 @@ def test_a_killed_parent_takes_every_worker_along_and_the_port_is_free(launch: L
     running.until(lambda: not any(alive(pid) for pid in children), "children gone", 1.0)
 
     def free() -> bool:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with socket.socket(type=socket.SOCK_DGRAM) as geneve, socket.socket() as health:
+            health.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                sock.bind((running.address, 6081))
+                geneve.bind((running.address, 6081))
+                health.bind((running.address, running.health_port))
             except OSError:
                 return False
         return True
 
-    running.until(free, "the port is free")
+    running.until(free, "the ports are free")  # threads die later
 
 
 def test_a_second_appliance_does_not_slip_into_the_group(launch: Launch) -> None:
@@ -182,6 +225,26 @@ def test_health_follows_every_worker(launch: Launch) -> None:
     running.until(lambda: running.logged("worker.hung"), "replaced")
     running.ready()
     assert not ask(running, [flow(n) for n in range(200)])
+
+
+def test_a_plugin_that_hangs_costs_its_worker_and_the_others_go_on(launch: Launch) -> None:
+    running = launched(launch, settings="stalled_s = 2\n")
+    pids = {w["worker"]: w["pid"] for w in running.details()["workers"]}
+    owner = owners(running, range(40))
+    running.ready()
+    running.send(flow(1, port=7001))
+    running.until(lambda: running.health()[0] == 503, "unhealthy")
+    (reason,) = running.details()["reasons"]
+    victim = int(reason.split()[1])
+    assert reason.startswith(f"worker {victim} has said nothing for")
+    assert not ask(running, [flow(n) for n, worker in owner.items() if worker != victim])
+    running.until(lambda: running.logged("worker.hung"), "replaced")
+    assert {one["worker"] for one in running.logged("worker.hung")} == {victim}
+    running.ready()
+    assert not ask(running, [flow(n) for n in range(200)])
+    assert "in flow_opened" in running.log.read_text()
+    after = {w["worker"]: w["pid"] for w in running.details()["workers"]}
+    assert {worker for worker in pids if after[worker] != pids[worker]} == {victim}
 
 
 def test_every_worker_drains(launch: Launch) -> None:
