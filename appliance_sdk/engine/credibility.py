@@ -48,9 +48,9 @@ class Credibility:
             return False
         return bool(flow._sound & bit)
 
-    def hear(self, flow: Flow) -> None:
-        """The flow's server has sent something."""
-        server = flow.lane.endpoint_id, flow.server_ip
+    def hear(self, endpoint_id: int, address: bytes) -> None:
+        """A server behind that endpoint has sent something."""
+        server = endpoint_id, address
         if server not in self._answering:
             if len(self._answering) >= _SERVERS_REMEMBERED:
                 del self._answering[next(iter(self._answering))]

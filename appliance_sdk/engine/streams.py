@@ -107,7 +107,7 @@ class Streams:
         elif flow._sound & 1 + to_server:
             return Judged(drop="stream_ignored")
         if not to_server:
-            self._credible.hear(flow)
+            self._credible.hear(flow.lane.endpoint_id, bytes(buffer[start + 12 : start + 16]))
         if other is not None:
             other.acknowledge(ack)
         payload = bytes(buffer[start + 20 + (offset >> 4 << 2) : end])
@@ -132,7 +132,7 @@ class Streams:
         if self._credible.is_ignored(flow, packet):
             return Judged(drop="stream_ignored")
         if not packet.to_server:
-            self._credible.hear(flow)
+            self._credible.hear(flow.lane.endpoint_id, headers.source)
         if headers.flags & ACK:
             judged = self._acknowledged(flow, packet, headers, now)
             if judged is not FINE:
