@@ -33,7 +33,7 @@ class Batch:
         self.size = size
         self.stride = stride
         self.room = private_memory(size * stride)
-        self.offsets = range(0, size * stride, stride)
+        self.offsets = list(range(0, size * stride, stride))
         # Up to a power of two, because that many are read at once.
         self.names = private_memory(NAME_BYTES << (size - 1).bit_length())
 

@@ -83,7 +83,8 @@ class RawReplies:
             count = sum(end - first for _messages, first, end in parts)
             self._sender.errors["EADDRNOTAVAIL"] += count
         elif len(parts) == 1:
-            self._sender.send(sock.fileno(), *parts[0])
+            messages, first, end = parts[0]
+            self._sender.send(sock.fileno(), messages, first, end)
         else:
             self._sender.send(sock.fileno(), self._joined, 0, self._joined.copy(parts))
 

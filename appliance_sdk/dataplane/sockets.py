@@ -131,7 +131,8 @@ class SocketPlane:
         engine, tasks = self.engine, self._tasks
         if extra_fds != self._extra:
             self._watch(extra_fds)
-        self._answer()
+        if engine.outbox:
+            self._answer()
         deadline = engine.next_deadline()
         if tasks.busy or self._waits:
             deadline = min(deadline, tasks.next_deadline())
@@ -152,7 +153,8 @@ class SocketPlane:
             engine.now = self._clock()
             tasks.pump()
         engine.advance(self._clock())
-        self._answer()
+        if engine.outbox:
+            self._answer()
         return count
 
     def ask_drops(self) -> None:
@@ -185,9 +187,9 @@ class SocketPlane:
         for address in self._own:
             loops = loops or address in names
         first = 0
-        for i, offset, peer, size in zip(
-            range(count), batch.offsets, batch.peers, batch.sizes, strict=False
-        ):
+        # There are more offsets and peers than sizes; to say so would cost a keyword each time.
+        places = zip(batch.offsets, batch.peers, batch.sizes)  # noqa: B905
+        for i, (offset, peer, size) in enumerate(places):
             if size == STRIDE_BYTES and batch.truncated(i):
                 self.truncated += 1
                 end = i
@@ -237,9 +239,8 @@ class SocketPlane:
 
     def _answer(self) -> None:
         """Send what the engine made outside of a batch."""
-        if self.engine.outbox:
-            self._take_outbox()
-            self._outgoing.flush()
+        self._take_outbox()
+        self._outgoing.flush()
 
     def _take_outbox(self) -> None:
         outbox = self.engine.outbox
