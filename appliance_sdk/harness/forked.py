@@ -6,13 +6,19 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from appliance_sdk.harness.guard import GUARD
 from appliance_sdk.harness.process_tree import family, kill_family
-from appliance_sdk.harness.processes import ApplianceProcess, status_of, tail_of
+from appliance_sdk.harness.processes import (
+    ApplianceProcess,
+    signals_come,
+    signals_wait,
+    status_of,
+    tail_of,
+)
 from appliance_sdk.harness.states import Target
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.config import ApplianceConfig, Drain, Events, Health, Listen, Log
@@ -69,22 +75,27 @@ class Forked(ApplianceProcess):
             log=Log(format="console", level="error" if quiet else "info"),
             plugins={self._plugin.name: self._config},
         )
-        pid = os.fork()
-        if not pid:
-            code = 1
-            try:
-                die_with_parent()
-                os.setsid()
-                GUARD.forget()
-                _print_to(output, self._log)
-                run_appliance(config, self._plugin)
-                code = 0
-            except BaseException as error:  # the child must end here, whatever happened
-                print(f"{self._plugin.name}: {error}", file=sys.stderr, flush=True)
-            os._exit(code)
-        self.pid = pid
-        self._status = None
-        GUARD.take(pid, "")
+        with signals_wait():
+            self.pid = os.fork()
+            if not self.pid:
+                self._be(config, output)
+            self._status = None
+            GUARD.take(self.pid, "")
+
+    def _be(self, config: ApplianceConfig, output: int | None) -> NoReturn:
+        """What the child does."""
+        code = 1
+        try:
+            die_with_parent()
+            signals_come()
+            os.setsid()
+            GUARD.forget()
+            _print_to(output, self._log)
+            run_appliance(config, self._plugin)
+            code = 0
+        except BaseException as error:  # the child must end here, whatever happened
+            print(f"{self._plugin.name}: {error}", file=sys.stderr, flush=True)
+        os._exit(code)
 
     def ended(self) -> int | None:
         if self._status is None and self.pid:

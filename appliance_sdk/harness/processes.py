@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from appliance_sdk.harness.process_tree import send_signal
@@ -16,6 +17,7 @@ STOP_S = 5.0
 """How long a process may take to end."""
 TAIL_BYTES = 2000
 """How much of what an appliance printed is shown."""
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ApplianceProcess(ABC):
@@ -89,6 +91,25 @@ def stop_all(processes: Iterable[ApplianceProcess]) -> None:
             time.sleep(0.005)
     for process in running:
         process.kill()
+
+
+@contextlib.contextmanager
+def signals_wait() -> Iterator[None]:
+    """What would end this program comes after the block, in which a process is started.
+
+    In its middle the interruption is lost, or the process is one that nobody knows of. What is
+    started calls `signals_come`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def signals_come() -> None:
+    """In a new process: what ends it is heard again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def status_of(pid: int) -> int | None:

@@ -20,6 +20,8 @@ from appliance_sdk.harness.processes import (
     STOP_S,
     TAIL_BYTES,
     ApplianceProcess,
+    signals_come,
+    signals_wait,
     status_of,
     tail_of,
 )
@@ -118,15 +120,18 @@ class Subprocess(ApplianceProcess):
         command = [filled(word, places) for word in self.command]
         printed = self._open_output() if output is None else output
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=printed,
-                env={**os.environ, **self._env, MARK: self._mark},
-                start_new_session=True,  # Ctrl-C is for the harness, which then stops them
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
-            )
+            with signals_wait():
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=printed,
+                    env={**os.environ, **self._env, MARK: self._mark},
+                    start_new_session=True,  # Ctrl-C is for the harness, which then stops them
+                    preexec_fn=_in_the_child,  # noqa: PLW1509 - there are no threads here
+                )
+                self.pid = self._process.pid
+                GUARD.take(self.pid, self._marker)
         except OSError as error:
             raise HarnessError(f"{command[0]}: {error.strerror}") from None
         except subprocess.SubprocessError as error:
@@ -134,8 +139,6 @@ class Subprocess(ApplianceProcess):
         finally:
             if output is None and self._kept is None:
                 os.close(printed)
-        self.pid = self._process.pid
-        GUARD.take(self.pid, self._marker)
 
     def ended(self) -> int | None:
         """The exit status, None while it runs."""
@@ -188,6 +191,12 @@ class Subprocess(ApplianceProcess):
             return self._kept.fileno()
         except OSError:  # the disk is full: it runs all the same
             return os.open(os.devnull, os.O_WRONLY)
+
+
+def _in_the_child() -> None:
+    """Between its fork and the program."""
+    die_with_parent()
+    signals_come()
 
 
 def filled(word: str, places: Mapping[str, str]) -> str:

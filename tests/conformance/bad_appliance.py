@@ -16,9 +16,12 @@ if mode == "exits":
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if mode == "daemon":  # leaves its session; what was started ends at once
+    started = os.getpid()
     if os.fork():
         sys.exit(0)
     os.setsid()
+    while os.getppid() == started:
+        time.sleep(0.01)
 if mode == "silent":
     time.sleep(600)
 
