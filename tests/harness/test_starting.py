@@ -1,0 +1,63 @@
+"""What ends the harness while it starts an appliance comes when the appliance is known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from appliance_sdk import Plugin
+from appliance_sdk.harness import Forked, Subprocess, Target, free_loopback
+from appliance_sdk.harness.guard import GUARD
+
+
+class Told(Exception):
+    """SIGTERM came."""
+
+
+class Idle(Plugin):
+    """Does nothing."""
+
+    name = "idle"
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The processes that were started; in the middle of each start there is a SIGTERM."""
+
+    def tell(signum: int, frame: FrameType | None) -> None:
+        raise Told
+
+    pids: list[int] = []
+
+    def take(pid: int, marker: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        pids.append(pid)
+
+    monkeypatch.setattr(GUARD, "take", take)
+    before = signal.signal(signal.SIGTERM, tell)
+    yield pids
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("kind", ["command", "plugin"])
+def test_it_is_known_and_hears_signals_itself(taken: list[int], kind: str) -> None:
+    sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+    one = Subprocess(sleeps) if kind == "command" else Forked(Idle, health_port=18_500)
+    try:
+        with pytest.raises(Told):
+            one.start(Target("one", f"{free_loopback()}.1.21", "a"))
+        assert taken == [one.pid]
+        assert one.ended() is None
+        one.signal(signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while one.ended() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert one.ended() is not None
+    finally:
+        one.kill()
