@@ -19,8 +19,6 @@ from appliance_sdk.server.config import Health
 _TIMEOUT_S = 5.0
 """GWLB waits no longer for an answer (its default), so neither does this for a question."""
 _MAX_CONNECTIONS = 512
-_SPARE_DESCRIPTORS = 16
-"""Left for whatever else a process opens: above all for the next check to be accepted."""
 _MAX_REQUEST_BYTES = 16 * 1024
 
 
@@ -45,7 +43,7 @@ class _Visitors:
 
     def enter(self, writer: asyncio.StreamWriter) -> None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        room = max(limit - self._others - _SPARE_DESCRIPTORS, 1)
+        room = max((limit - self._others) // 2, 1)  # the rest is for those that come at once
         while len(self._here) >= min(room, _MAX_CONNECTIONS):
             longest = next(iter(self._here))
             del self._here[longest]

@@ -32,7 +32,7 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "supervisor.died": "The supervisor ended by itself; another takes its place.",
         "supervisor.hung": "The supervisor said nothing for too long; another takes its place.",
         "health.changed": "The state that health checks see, with the reasons.",
-        "health.port_failed": "The port of TCP health checks cannot be opened; logged once.",
+        "health.port_failed": "Health checks cannot be taken, with the reason; logged once.",
         "engine.unknown_endpoint": "An endpoint that no zone lists, with what happens to it.",
         "engine.state_refused": "A flow cannot be saved or restored; it is then met in its middle.",
         "plugin.error": "A hook raised or returned nonsense; logged once a kind, counted always.",

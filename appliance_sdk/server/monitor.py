@@ -38,6 +38,7 @@ class Monitor:
         self._started = now
         self._beats: dict[int, Beat] = {}
         self._heard: dict[int, float] = {}
+        self._deaf_until = now
         self._replaced: dict[int, float] = {}
         self._stuck: dict[int, tuple[int, float]] = {}
         self._losses = Losses()
@@ -54,12 +55,20 @@ class Monitor:
         else:
             self._stuck.setdefault(worker, (received, now))
         self._beats[worker] = beat
-        self._heard[worker] = now
+        self.heard(worker, now)
         return self._losses.beat(before if same else None, beat, now)
+
+    def heard(self, worker: int, now: float) -> None:
+        """A worker has said anything: beats may be lost where its channel is full of events."""
+        self._heard[worker] = now
+
+    def was_deaf(self, now: float) -> None:
+        """Nobody listened until now: that nothing was heard says nothing about the workers."""
+        self._deaf_until = now
 
     def silent_s(self, worker: int, now: float) -> float:
         """For how long nothing was said by a worker or those that it replaced."""
-        return now - self._heard.get(worker, self._started)
+        return now - max(self._heard.get(worker, self._started), self._deaf_until)
 
     def hung_s(self, worker: int, now: float) -> float:
         """How long the worker that runs now has said nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import faulthandler
 import os
 import signal
@@ -30,6 +31,8 @@ from appliance_sdk.server.sinks import SinkThread
 
 TICK_S = 0.1
 HUNG_FACTOR = 2.5
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_REFUSALS_S = 60.0
 _STOP_SINKS_S = 4.0
 """For all of them together; the parent waits 5 s for this process."""
 
@@ -53,6 +56,7 @@ class Supervisor:
         self._monitor.draining = draining
         self._stop = asyncio.Event()
         self._port_failed = False
+        self._refusals_from = 0.0
         self._state = HealthState("starting")
         self._asked: dict[int, float] = {}
         self._stats_at = time.monotonic()
@@ -72,13 +76,18 @@ class Supervisor:
         """Until told to stop."""
         loop = asyncio.get_running_loop()
         parent = os.getppid()
+        loop.set_exception_handler(self._loop_failed)
         loop.add_reader(self._parent, self._from_parent)
         for channel in self._workers:
             loop.add_reader(channel, self._from_worker, channel)
         if self._health is not None:
             await self._health.start()
+        looked = time.monotonic()
         while not self._stop.is_set():
             now = time.monotonic()
+            if now - looked > self._config.health.stalled_s / 2:  # it was us who stood still
+                self._monitor.was_deaf(now)
+            looked = now
             await self._update(now)
             self._parent.send("alive")
             self._look_for_hung(now)
@@ -127,6 +136,16 @@ class Supervisor:
             else:
                 self._port_failed = False
 
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Checks that cannot be accepted are said once in a while: asyncio says each of a thousand
+        attempts, with a traceback, which takes longer than this process may be silent."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _NO_DESCRIPTOR:
+            loop.default_exception_handler(context)
+        elif time.monotonic() >= self._refusals_from:
+            self._refusals_from = time.monotonic() + _REFUSALS_S
+            log_event("health.port_failed", error=str(error))
+
     def _from_parent(self) -> None:
         for kind, fields in self._parent.receive():
             if kind == "stop":
@@ -138,10 +157,12 @@ class Supervisor:
                 self._asked.pop(fields["worker"], None)
 
     def _from_worker(self, channel: Channel) -> None:
+        worker = self._workers.index(channel)
         for kind, fields in channel.receive():
+            self._monitor.heard(worker, time.monotonic())
             if kind == "beat":
                 for loss in self._monitor.beat(fields, time.monotonic()):
-                    log_event("worker.losing", worker=fields["worker"], loss=loss)
+                    log_event("worker.losing", worker=worker, loss=loss)
             elif kind == "events":
                 for tag, plain in fields["events"]:
                     self._put(tag, plain)

@@ -45,6 +45,23 @@ def test_silence_is_degraded_until_it_ends() -> None:
     assert monitor.state(3.2).healthy
 
 
+def test_silence_while_nobody_listened_is_none() -> None:
+    monitor = Monitor(1, 2.0, 0.0)
+    monitor.beat(beat(), 1.0)
+    monitor.was_deaf(9.0)
+    assert monitor.state(9.1).healthy
+    assert monitor.hung_s(0, 10.0) == 1.0
+    assert monitor.state(11.1).reasons == ("worker 0 has said nothing for 2.1 s",)
+
+
+def test_a_worker_whose_beats_are_lost_speaks_by_its_events() -> None:
+    monitor = Monitor(1, 2.0, 0.0)
+    monitor.beat(beat(), 1.0)
+    monitor.heard(0, 8.0)
+    assert monitor.state(9.0).healthy
+    assert monitor.hung_s(0, 9.0) == 1.0
+
+
 def test_a_replacement_is_no_word_from_a_worker_but_gets_time_for_its_first() -> None:
     monitor = Monitor(1, 2.0, 0.0)
     monitor.beat(beat(), 1.0)
