@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import ipaddress
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -241,14 +241,13 @@ class Flow(Tracked):
         """The flow as events name it."""
         client, server, client_port, server_port = unpack_ends(self.ends)
         attachment_id, cookie = geneve_identity(self.header)
-        family = socket.AF_INET if len(client) == 4 else socket.AF_INET6
         return FlowInfo(
             id=self.id,
             endpoint=self.endpoint,
             zone=self.zone,
             protocol=self.protocol,
-            client_ip=socket.inet_ntop(family, client),
-            server_ip=socket.inet_ntop(family, server),
+            client_ip=_text(client),
+            server_ip=_text(server),
             client_port=client_port,
             server_port=server_port,
             cookie=cookie,
@@ -261,3 +260,8 @@ class Flow(Tracked):
 
     def __repr__(self) -> str:
         return f"<Flow {self}>"
+
+
+def _text(address: bytes) -> str:
+    """An address as text; IPv4 without `ipaddress`, which takes four times as long."""
+    return ".".join(map(str, address)) if len(address) == 4 else str(ipaddress.ip_address(address))
