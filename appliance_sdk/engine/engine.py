@@ -23,7 +23,7 @@ from appliance_sdk.errors import MalformedPacket, PluginError
 from appliance_sdk.flow.fragments import FragmentTable
 from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT
 from appliance_sdk.flow.table import FlowTable
-from appliance_sdk.flow.tcp import TcpState
+from appliance_sdk.flow.tcp import TcpState, TcpTracker
 from appliance_sdk.plugin.cidr import CidrSet
 from appliance_sdk.plugin.events import Anomaly, Event
 from appliance_sdk.plugin.flow import Flow
@@ -107,7 +107,8 @@ class Engine:
         self._anomalies_at = now
         self.guard = Guard(settings, log)
         self.table: FlowTable[Flow] = FlowTable(settings.max_flows)
-        self._tcp, self._udp = self.table.tcp, self.table.udp
+        self._usual_lanes: list[dict[int, list[dict[bytes, Flow]]]] = [{}] * 256
+        self._usual_lanes[_TCP], self._usual_lanes[_UDP] = self.table.tcp, self.table.udp
         self.answers = Answers(settings.rejects_per_s, self.send)
         self.fragments = FragmentTable()
         self.streams = Streams(settings, self.guard, self.detach)
@@ -229,12 +230,7 @@ class Engine:
         if _LEAST <= length <= self._longest:
             endpoint, version, total, fragment, protocol, ends = _USUAL(buffer, start)
             if version == 0x45 and total == _SWAPPED[length] and not fragment & _FRAGMENT:
-                if protocol == _TCP:
-                    shards = self._tcp.get(endpoint)
-                elif protocol == _UDP:
-                    shards = self._udp.get(endpoint)
-                else:
-                    shards = None
+                shards = self._usual_lanes[protocol].get(endpoint)
                 if shards is not None:
                     flow = shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK].get(ends)
                     if (
@@ -243,9 +239,28 @@ class Engine:
                         and peer == flow.peer
                         and local == flow.local
                     ):
-                        decision = self._known(flow, ends == flow.ends, buffer, start, length, now)
-                        if decision != ASKED:
-                            return decision
+                        if flow.tcp is not None:
+                            decision = self._segment(
+                                flow, flow.tcp, ends == flow.ends, buffer, start, length
+                            )
+                            if decision != ASKED:
+                                return decision
+                        else:
+                            to_server = ends == flow.ends
+                            if to_server:
+                                flow.packets_to_server += 1
+                                flow.bytes_to_server += length
+                            else:
+                                flow.packets_to_client += 1
+                                flow.bytes_to_client += length
+                                if flow.half_open:
+                                    self.lifecycle.answered(flow)
+                            flow.last_seen = now
+                            if flow.mode:
+                                decision = self._usual(flow, to_server, buffer, start, length)
+                                if decision != ASKED:
+                                    return decision
+                            return FORWARD
         if peer[2:] not in self._origins_seen and not self._known_origin(peer):
             return self.drop("origin")
         try:
@@ -254,42 +269,34 @@ class Engine:
             self.anomaly("packet", error.reason)
             return self.drop(error.reason)
 
-    def _known(
-        self, flow: Flow, to_server: bool, buffer: Buffer, start: int, length: int, now: float
+    def _segment(
+        self, flow: Flow, tcp: TcpTracker, to_server: bool, buffer: Buffer, start: int, length: int
     ) -> int:
-        """A packet as most are: of a known flow, encapsulated as its last one was.
-
-        ASKED, and nothing done yet, if it is a TCP segment that needs a closer look.
-        """
-        tcp = flow.tcp
-        if tcp is not None:
-            if length < 40:
-                return ASKED
-            seq, ack, offset, flags = _TCP_FIELDS(buffer, start + 64)
-            payload = length - 20 - (offset >> 4 << 2)
-            if offset < 0x50 or payload < 0 or flags & (SYN | ACK) == SYN or flags & RST:
-                return ASKED
+        """A TCP segment of a known flow; ASKED, and nothing done, if it needs a closer look."""
+        if length < 40:
+            return ASKED
+        seq, ack, offset, flags = _TCP_FIELDS(buffer, start + 64)
+        payload = length - 20 - (offset >> 4 << 2)
+        if offset < 0x50 or payload < 0 or flags & (SYN | ACK) == SYN or flags & RST:
+            return ASKED
         if to_server:
             flow.packets_to_server += 1
             flow.bytes_to_server += length
         else:
             flow.packets_to_client += 1
             flow.bytes_to_client += length
-            if tcp is None and flow.half_open:
-                self.lifecycle.answered(flow)
-        flow.last_seen = now
+        flow.last_seen = self.now
         if flow.mode:
             decision = self._usual(flow, to_server, buffer, start, length)
             if decision != ASKED:
                 return decision
-        if tcp is not None:
-            if flags & _CONTROL == ACK and tcp.state == _ESTABLISHED:
-                tcp.segment(to_server, seq, ack, payload)
-            else:
-                before = tcp.state
-                tcp.advance(to_server, flags, seq, ack, payload)
-                if tcp.state != before:
-                    self.lifecycle.tcp_changed(flow)
+        if flags & _CONTROL == ACK and tcp.state == _ESTABLISHED:
+            tcp.segment(to_server, seq, ack, payload)
+            return FORWARD
+        before = tcp.state
+        tcp.advance(to_server, flags, seq, ack, payload)
+        if tcp.state != before:
+            self.lifecycle.tcp_changed(flow)
         return FORWARD
 
     def send(self, flow: Flow, packet: bytes) -> None:
