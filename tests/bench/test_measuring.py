@@ -176,8 +176,11 @@ def test_loss_is_found(lab: Lab) -> None:
     silent, right = (lab.program(name, str(WRONG), name) for name in ("silent", "none"))
     entries = [Entry(one.name, one, Load(flows=20)) for one in (silent, right)]
     with lab.started(silent, right):
-        found = lab.search(entries, {"silent": 500.0, "none": 500.0})
-    assert found["silent"] == 0
+        for _ in range(5):  # a busy machine may lose packets too, but not again and again
+            found = lab.search(entries, {"silent": 500.0, "none": 500.0})
+            assert found["silent"] == 0
+            if found["none"]:
+                break
     assert found["none"] > 0
 
 

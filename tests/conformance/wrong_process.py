@@ -182,7 +182,7 @@ class Health:
             os._exit(1)
         if wrong("knows-get-and-head") and method not in (b"GET", b"HEAD", b"POST"):
             os._exit(1)
-        if wrong("few-at-once"):
+        if wrong("few-at-once", "ends-with-a-reset"):  # the reset is to be there before the answer
             time.sleep(0.05)
         status = "200 OK" if self.healthy() else "503 Service Unavailable"
         if wrong("every-150th-fails") and self.asked % 150 == 0:
