@@ -24,6 +24,7 @@ def random_datagrams(rig: Rig) -> None:
 def damaged_datagrams(rig: Rig) -> None:
     """Five thousand packets with a few bits turned over, or cut short, do no harm; what is
     returned is returned as it came."""
+    before: set[bytes] = set()  # a process that is behind may still answer the last batch
     for _ in range(50):
         batch = []
         for _ in range(100):
@@ -39,11 +40,8 @@ def damaged_datagrams(rig: Rig) -> None:
             if kind == 2:
                 payload = payload[: rig.random.randrange(len(payload))]
             batch.append(Datagram(b"", bytes(payload), sound.source_port))
-        _only_echoes(rig, batch)
-
-
-def _only_echoes(rig: Rig, batch: list[Datagram]) -> None:
-    """Send them all; every reply has the GENEVE header of one of them."""
-    headers = {datagram.payload[:40] for datagram in batch}
-    for reply in rig.answers(*batch):
-        expect(reply.payload[:40] in headers, "a reply's GENEVE header is none of those sent")
+        headers = {datagram.payload[:40] for datagram in batch}
+        for reply in rig.answers(*batch):
+            known = reply.payload[:40] in headers | before
+            expect(known, "a reply's GENEVE header is none of those sent")
+        before = headers
