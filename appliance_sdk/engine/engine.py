@@ -33,7 +33,6 @@ from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, Headers
 if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
 
-_TCP, _UDP = 6, 17
 _ORIGINS_REMEMBERED = 4096
 _PEERS_KEPT = 1 << 16
 _ANOMALY_PERIOD_S = 1.0
@@ -108,7 +107,8 @@ class Engine:
         self.guard = Guard(settings, log)
         self.table: FlowTable[Flow] = FlowTable(settings.max_flows)
         self._usual_lanes: list[dict[int, list[dict[bytes, Flow]]]] = [{}] * 256
-        self._usual_lanes[_TCP], self._usual_lanes[_UDP] = self.table.tcp, self.table.udp
+        for protocol, lanes in self.table.usual.items():
+            self._usual_lanes[protocol] = lanes
         self.answers = Answers(settings.rejects_per_s, self.send)
         self.fragments = FragmentTable()
         self.streams = Streams(settings, self.guard, self.detach)

@@ -16,12 +16,6 @@ _PORTS = struct.Struct(">HH")
 _PORTS_BYTES = 4
 
 
-def reverse_key(key: FlowKey) -> FlowKey:
-    """The key of the answering packets."""
-    endpoint_id, protocol, source, destination, source_port, destination_port = key
-    return endpoint_id, protocol, destination, source, destination_port, source_port
-
-
 def pack_ends(source: bytes, destination: bytes, source_port: int, destination_port: int) -> bytes:
     """Both ends of a packet in one: as they stand in an IPv4 packet without options."""
     return source + destination + _PORTS.pack(source_port, destination_port)

@@ -26,10 +26,9 @@ class FlowTable(Generic[F]):
 
     def __init__(self, max_flows: int) -> None:
         self.max_flows = max_flows
-        self.tcp: dict[int, list[dict[bytes, F]]] = {}
-        """The shards of TCP, by endpoint id as a little-endian number, as `Engine.receive` reads
-        it. `shard_of` tells which one."""
-        self.udp: dict[int, list[dict[bytes, F]]] = {}
+        self.usual: dict[int, dict[int, list[dict[bytes, F]]]] = {_TCP: {}, _UDP: {}}
+        """The shards of TCP and UDP, by protocol and by endpoint id as a little-endian number: as
+        `Engine.receive` reads it."""
         self._lanes: dict[tuple[int, int], Lane[F]] = {}
         self._enough = _FEW_LANES
         # Ordered, with the order in which they came: the first of each is found in constant time.
@@ -51,9 +50,8 @@ class FlowTable(Generic[F]):
             if len(self._lanes) >= self._enough:
                 self._forget_lanes()
             lane = self._lanes[endpoint_id, protocol] = Lane(endpoint_id, protocol)
-            usual = {_TCP: self.tcp, _UDP: self.udp}.get(protocol)
-            if usual is not None:
-                usual[_swapped(endpoint_id)] = lane.shards
+            if protocol in self.usual:
+                self.usual[protocol][_swapped(endpoint_id)] = lane.shards
         return lane
 
     def find(self, endpoint_id: int, protocol: int, ends: bytes) -> F | None:
@@ -116,8 +114,8 @@ class FlowTable(Generic[F]):
         """Let go those without flows: there is no end to the endpoints that a header may name."""
         for lane in [lane for lane in self._lanes.values() if not any(lane.shards)]:
             del self._lanes[lane.endpoint_id, lane.protocol]
-            usual = {_TCP: self.tcp, _UDP: self.udp}.get(lane.protocol, {})
-            usual.pop(_swapped(lane.endpoint_id), None)
+            if lane.protocol in self.usual:
+                del self.usual[lane.protocol][_swapped(lane.endpoint_id)]
         self._enough = 2 * len(self._lanes) + _FEW_LANES
 
     def _queue(self, flow: F) -> OrderedDict[F, int]:
