@@ -35,7 +35,7 @@ class FlowOwner(Protocol):
 
 
 class Stats(NamedTuple):
-    """Packets and inner bytes of one direction so far, dropped ones included."""
+    """Packets and inner bytes of one direction when it was asked for, dropped ones included."""
 
     packets: int
     bytes: int
