@@ -21,10 +21,9 @@ from appliance_sdk.bench.network import NODE
 from appliance_sdk.engine import Engine, EngineSettings
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.plugin.manager import Enabled, Pipeline
+from appliance_sdk.server.collector import Collector
 
 BATCH = 64
-_STRIDE = 640
-_BATCH_S = 0.001
 _LOCAL = b"\x0a\xc8\x01\x01"
 _NODE = bytes(map(int, NODE.split(".")))
 
@@ -34,7 +33,10 @@ class Case(NamedTuple):
 
     enable: tuple[type, ...]
     load: Load
-    """Of 64 flows: one batch, again and again."""
+    """Of 64 flows: one batch, again and again; or of none, and each packet begins another one."""
+    max_flows: int = 1_000_000
+    batch_s: float = 0.001
+    """What passes between two batches: if long, the flows of the first have ended by silence."""
 
 
 CASES = {
@@ -44,6 +46,9 @@ CASES = {
     "three plugins' handlers": Case((plugins.One, plugins.Two, plugins.Three), Load(flows=BATCH)),
     "stream handler (TCP)": Case((plugins.Stream,), Load(flows=BATCH, tcp=True, open_rounds=3)),
     "new flows (UDP)": Case((plugins.Agree,), Load(flows=0)),
+    "new flows (TCP)": Case((plugins.Agree,), Load(flows=0, tcp=True)),
+    "new flows, table full": Case((plugins.Agree,), Load(flows=0, tcp=True), max_flows=BATCH),
+    "new flows, ending idle": Case((plugins.Agree,), Load(flows=0), batch_s=131.0),
 }
 
 
@@ -53,9 +58,10 @@ class Judging:
     def __init__(self, case: Case, packets: int) -> None:
         enabled = [Enabled(plugin.__name__.lower(), plugin) for plugin in case.enable]
         self._now = 1000.0
+        self._batch_s = case.batch_s
         self._engine = Engine(
             Pipeline.build(enabled, {}),
-            EngineSettings(origins=(f"{NODE}/32",), max_flows=packets + 1000),
+            EngineSettings(origins=(f"{NODE}/32",), max_flows=case.max_flows),
             now=self._now,
             emit=lambda event: None,
             log=lambda event, **fields: None,
@@ -84,7 +90,7 @@ class Judging:
             for payload, peer in batch:
                 receive(payload, 0, len(payload), peer, _LOCAL, now)
             self._engine.advance(now)
-            self._now += _BATCH_S
+            self._now += self._batch_s
 
 
 def _batches(frames: Frames, first: int, count: int) -> list[list[tuple[bytes, bytes]]]:
@@ -98,4 +104,5 @@ def _batches(frames: Frames, first: int, count: int) -> list[list[tuple[bytes, b
 
 
 if __name__ == "__main__":
+    Collector(time.monotonic())  # as in a worker
     print(Judging(CASES[sys.argv[1]], int(sys.argv[2])).run(int(sys.argv[-1])))

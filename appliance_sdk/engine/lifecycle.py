@@ -58,11 +58,11 @@ class Lifecycle:
             ends if start.to_server else swap_ends(ends),
             self._engine.now,
             self._settings.half_open_s if tcp is not None else self._idle_s(tcp),
-            zone=zone,
-            owner=self._engine.host,
-            tcp=tcp,
-            midstream=start.midstream,
-            direction_sure=start.sure,
+            zone,
+            self._engine.host,
+            tcp,
+            start.midstream,
+            start.sure,
         )
         self._next_id += 1
         if tcp is not None and headers.flags & (SYN | ACK) == SYN:
@@ -82,11 +82,11 @@ class Lifecycle:
             pack_ends(*key[2:]),
             self._engine.now,
             self._idle_s(tcp),
-            zone=zone,
-            owner=self._engine.host,
-            tcp=tcp,
-            midstream=False,
-            direction_sure=True,
+            zone,
+            self._engine.host,
+            tcp,
+            False,
+            True,
         )
         flow.half_open = not established
         self._next_id += 1

@@ -15,9 +15,8 @@ class Link:
 
     __slots__ = ("after", "before")
 
-    def __init__(self) -> None:
-        self.before: Link | None = None
-        self.after: Link | None = None
+    before: Link | None
+    after: Link | None
 
 
 class Slot(Link):
@@ -37,7 +36,7 @@ class Tracked(Link):
     __slots__ = ("ends", "half_open", "lane", "last_seen", "slot", "timeout_s")
 
     def __init__(self, lane: Lane[Any], ends: bytes, now: float, timeout_s: float) -> None:
-        super().__init__()
+        self.before = self.after = None
         self.lane = lane
         self.ends = ends
         """Those of packets from client to server, see `pack_ends`."""
