@@ -35,7 +35,10 @@ class Lifecycle:
 
     def __init__(self, engine: Engine, first_id: int) -> None:
         self._engine = engine
-        self._settings = engine.settings
+        self._settings = settings = engine.settings
+        # Once, not with each flow: there are many.
+        self._tcp_idle_s = settings.tcp_idle_s + settings.idle_margin_s
+        self._other_idle_s = settings.other_idle_s + settings.idle_margin_s
         self._guard = engine.guard
         self._table = engine.table
         self._next_id = first_id
@@ -406,8 +409,7 @@ class Lifecycle:
         return seat.tripped and seat.on_error.action is Action.CONTINUE
 
     def _idle_s(self, tcp: TcpTracker | None) -> float:
-        idle = self._settings.tcp_idle_s if tcp is not None else self._settings.other_idle_s
-        return idle + self._settings.idle_margin_s
+        return self._tcp_idle_s if tcp is not None else self._other_idle_s
 
 
 def _in_order(hooks: tuple[tuple[Seat, Any], ...]) -> tuple[tuple[Seat, Any], ...]:

@@ -45,7 +45,7 @@ class TcpTracker:
 
     For each direction (`_s` to the server, `_c` to the client): `next`, the number after the
     highest byte forwarded; `acked`, the highest acknowledgment from the end that receives it. -1
-    where nothing is known.
+    where nothing is known. Where they are equal they are one object: there are many connections.
     """
 
     __slots__ = ("_acked_c", "_acked_s", "_edges", "_next_c", "_next_s", "opening_seq", "state")
@@ -136,7 +136,6 @@ class TcpTracker:
                 self._next_s = end
             known = self._acked_c
             if ack != known and (known < 0 or (ack - known & _MASK) <= _MAX_WINDOW):
-                # The same number once, not twice: there are many connections.
                 self._acked_c = self._next_c if ack == self._next_c else ack
             if self._next_c < 0:
                 self._next_c = ack
@@ -223,20 +222,21 @@ class TcpTracker:
 
     def _set_next(self, to_server: bool, value: int) -> None:
         if to_server:
-            self._next_s = value
-        else:
+            if value != self._next_s:
+                self._next_s = value
+        elif value != self._next_c:
             self._next_c = value
 
     def _set_acked(self, to_server: bool, ack: int) -> None:
         """The end that receives direction `to_server` has acknowledged up to `ack`."""
         if to_server:
-            self._acked_s = ack
             if self._next_s < 0:
                 self._next_s = ack
+            self._acked_s = self._next_s if ack == self._next_s else ack
         else:
-            self._acked_c = ack
             if self._next_c < 0:
                 self._next_c = ack
+            self._acked_c = self._next_c if ack == self._next_c else ack
 
     def _handshake_complete(self) -> bool:
         return self._acked_s >= 0 and self._acked_c >= 0

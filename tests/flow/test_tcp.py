@@ -54,6 +54,12 @@ def test_a_handshake_step_by_step() -> None:
     assert tracker.opening_seq == 100
 
 
+def test_equal_numbers_are_one_object_after_the_handshake() -> None:
+    tracker = play(*handshake(0x10000000, 0x20000000))
+    assert tracker._acked_s is tracker._next_s
+    assert tracker._acked_c is tracker._next_c
+
+
 def test_a_syn_or_a_scan_alone_is_half_open() -> None:
     assert play(Segment(C, SYN, 100)).half_open
     assert play(Segment(C, SYN, 100), Segment(C, SYN, 100)).half_open
