@@ -90,7 +90,7 @@ class Judge:
         if verdict is not None and verdict.action is Action.DROP:
             name = seat.name if seat else ""
             return self.asking.dropped(flow, verdict, name, buffer, start, headers, to_server)
-        engine.lifecycle.admit(flow)
+        engine.lifecycle.admit(flow, flow.tcp is None or flow.tcp.half_open)
         if verdict is not None:
             engine.lifecycle.decide(flow, verdict, seat)
         return flow, to_server
@@ -106,7 +106,7 @@ class Judge:
     ) -> tuple[Flow, bool] | int:
         """A new flow waits, and its first packet with it; unless there is no room to wait."""
         engine = self._engine
-        engine.lifecycle.admit(flow)
+        engine.lifecycle.admit(flow, flow.tcp is None or flow.tcp.half_open)
         refused = engine.holding.begin(flow, [(seat, hold)], True, None)
         if refused is None:
             return flow, to_server

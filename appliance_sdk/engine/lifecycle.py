@@ -72,11 +72,10 @@ class Lifecycle:
             # Also if the SYN is refused now: sent again, it must find this flow and its verdict.
             tcp.opening_seq = headers.seq
         if tcp is not None and tcp.established:
-            flow.half_open = False
             flow.timeout_s = self._idle_s(tcp)
         return flow, start.to_server
 
-    def revived(self, key: FlowKey, zone: Zone, established: bool) -> Flow:
+    def revived(self, key: FlowKey, zone: Zone) -> Flow:
         """A flow from a saved state; TCP numbers are learnt again from its next packets."""
         tcp = TcpTracker(midstream=True) if key[1] == _TCP else None
         flow = Flow(
@@ -91,7 +90,6 @@ class Lifecycle:
             False,
             True,
         )
-        flow.half_open = not established
         self._next_id += 1
         return flow
 
@@ -123,9 +121,9 @@ class Lifecycle:
                 return None, seat
         return None, None
 
-    def admit(self, flow: Flow) -> None:
+    def admit(self, flow: Flow, half_open: bool) -> None:
         """Put a flow into the table: from here on it will be closed exactly once."""
-        self._table.add(flow)
+        self._table.add(flow, half_open)
         self.opened += 1
         for handler in (flow._handlers or {}).values():
             if handler._wake_at > 0:

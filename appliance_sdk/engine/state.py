@@ -85,7 +85,7 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
     if record.version != _VERSION or engine.table.get(record.key) or engine.table.full:
         engine.metrics["engine.state_refused"] += 1
         return False
-    flow = engine.lifecycle.revived(record.key, zone, record.established)
+    flow = engine.lifecycle.revived(record.key, zone)
     flow.opened_at = engine.now - record.age_s
     flow.last_seen = engine.now - record.silent_s
     flow.midstream = record.midstream
@@ -95,7 +95,7 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
     flow._asked = len(zone.seats)
     for seat, handler in handlers:
         engine.lifecycle.attach(flow, seat, handler)
-    engine.lifecycle.admit(flow)
+    engine.lifecycle.admit(flow, not record.established)
     if verdict.terminal:
         engine.lifecycle.decide(flow, verdict, seats.get(record.decided_by))
     for seat, handler in handlers:

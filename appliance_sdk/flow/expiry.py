@@ -8,25 +8,26 @@ from typing import Any, Generic, TypeVar
 
 from appliance_sdk.flow.key import FlowKey
 from appliance_sdk.flow.lane import Lane
+from appliance_sdk.flow.ring import Link, Ring
 
 
-class Link:
-    """A place in a ring: what comes before and after it."""
-
-    __slots__ = ("after", "before")
-
-    before: Link | None
-    after: Link | None
-
-
-class Slot(Link):
-    """A ring of flows that are due at the same second; it is the place between last and first."""
+class Slot(Ring):
+    """Flows that are due at the same second."""
 
     __slots__ = ("tick",)
 
     def __init__(self, tick: int) -> None:
-        self.before = self.after = self
+        super().__init__()
         self.tick = tick
+
+
+class Turn(Link):
+    """A flow's turn to be given up for another: nothing proves yet that both its ends take part,
+    or it is over."""
+
+    __slots__ = ("flow",)
+
+    flow: Tracked
 
 
 class Tracked(Link):
@@ -42,8 +43,8 @@ class Tracked(Link):
         """Those of packets from client to server, see `pack_ends`."""
         self.last_seen = now
         self.timeout_s = timeout_s
-        self.half_open = True
-        """Nothing proves yet that both ends take part; such flows go first when room is needed."""
+        self.half_open: Turn | None = None
+        """Such flows go first when room is needed."""
         self.slot: Slot | None = None
 
     @property
@@ -77,19 +78,14 @@ class Expiry(Generic[F]):
         elif flow.slot is slot:
             return
         if flow.slot is not None:
-            self.discard(flow)
-        last = slot.before
-        assert last is not None
+            flow.leave()
         flow.slot = slot
-        flow.before, flow.after = last, slot
-        last.after = slot.before = flow
+        slot.append(flow)
 
     def discard(self, flow: F) -> None:
         """Forget a flow."""
-        before, after = flow.before, flow.after
-        if before is not None and after is not None:
-            before.after, after.before = after, before
-        flow.before = flow.after = flow.slot = None
+        flow.leave()
+        flow.slot = None
 
     def next_deadline(self) -> float:
         """The earliest time at which `due` may find something, math.inf if there is none."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from appliance_sdk.flow.expiry import Expiry, Tracked
+from appliance_sdk.flow.expiry import Expiry, Tracked, Turn
 from appliance_sdk.flow.key import FlowKey, pack_ends, swap_ends
 from appliance_sdk.flow.lane import Lane
+from appliance_sdk.flow.ring import Ring
 
 F = TypeVar("F", bound=Tracked)
 
 _TCP, _UDP = 6, 17
-_QUEUES = 64
 _FEW_LANES = 512
 
 
@@ -31,9 +30,7 @@ class FlowTable(Generic[F]):
         `Engine.receive` reads it."""
         self._lanes: dict[tuple[int, int], Lane[F]] = {}
         self._enough = _FEW_LANES
-        # Ordered, with the order in which they came: the first of each is found in constant time.
-        self._half_open: list[OrderedDict[F, int]] = [OrderedDict() for _ in range(_QUEUES)]
-        self._order = 0
+        self._half_open = Ring()
         self._size = 0
         self.expiry: Expiry[F] = Expiry()
 
@@ -72,17 +69,17 @@ class FlowTable(Generic[F]):
 
     def make_room(self) -> F | None:
         """The half-open flow to give up; the caller removes it. None: there is none."""
-        firsts = [next(iter(queue.items())) for queue in self._half_open if queue]
-        return min(firsts, key=lambda entry: entry[1])[0] if firsts else None
+        first = self._half_open.after
+        return first.flow if isinstance(first, Turn) else None  # type: ignore[return-value]
 
-    def add(self, flow: F) -> None:
+    def add(self, flow: F, half_open: bool) -> None:
         """Put a flow in for both directions; its ends must be in client-to-server order."""
         lane, ends, answer = flow.lane, flow.ends, swap_ends(flow.ends)
         lane.shard(ends)[ends] = flow
         lane.shard(answer)[answer] = flow
         self._size += 1
-        if flow.half_open:
-            self._begins(flow)
+        if half_open:
+            self._queue(flow)
         self.expiry.add(flow)
 
     def remove(self, flow: F) -> None:
@@ -91,13 +88,14 @@ class FlowTable(Generic[F]):
         del lane.shard(ends)[ends]
         del lane.shard(answer)[answer]
         self._size -= 1
-        self._queue(flow).pop(flow, None)
+        if flow.half_open is not None:
+            self._unqueue(flow, flow.half_open)
         self.expiry.discard(flow)
 
     def established(self, flow: F, timeout_s: float) -> None:
         """Both ends take part: the flow is not given up for others, and may rest this long."""
-        flow.half_open = False
-        self._queue(flow).pop(flow, None)
+        if flow.half_open is not None:
+            self._unqueue(flow, flow.half_open)
         sooner = timeout_s < flow.timeout_s
         flow.timeout_s = timeout_s
         if sooner:
@@ -105,8 +103,8 @@ class FlowTable(Generic[F]):
 
     def closing(self, flow: F, timeout_s: float) -> None:
         """The flow ended: it lingers for late packets and goes first when room is needed."""
-        flow.half_open = True
-        self._begins(flow)
+        if flow.half_open is None:
+            self._queue(flow)
         flow.timeout_s = timeout_s
         self.expiry.add(flow)
 
@@ -118,12 +116,14 @@ class FlowTable(Generic[F]):
                 del self.usual[lane.protocol][_swapped(lane.endpoint_id)]
         self._enough = 2 * len(self._lanes) + _FEW_LANES
 
-    def _queue(self, flow: F) -> OrderedDict[F, int]:
-        return self._half_open[(id(flow) >> 6) % _QUEUES]
+    def _queue(self, flow: F) -> None:
+        flow.half_open = turn = Turn()
+        turn.flow = flow
+        self._half_open.append(turn)
 
-    def _begins(self, flow: F) -> None:
-        self._order += 1
-        self._queue(flow).setdefault(flow, self._order)
+    def _unqueue(self, flow: F, turn: Turn) -> None:
+        turn.leave()
+        flow.half_open = None
 
 
 def _swapped(endpoint_id: int) -> int:

@@ -29,7 +29,7 @@ def flow(port: int, now: float = 0.0, timeout_s: float = 30.0, lane: Any = None)
 def test_one_look_up_gives_flow_and_direction() -> None:
     table: FlowTable[Tracked] = FlowTable(10)
     f = flow(1, lane=table.lane(7, 6))
-    table.add(f)
+    table.add(f, True)
     assert f.key == key(1)
     assert table.get(f.key) == (f, True)
     assert table.get(ANSWER) == (f, False)
@@ -46,8 +46,8 @@ def test_the_same_tuple_behind_two_endpoints_is_two_flows() -> None:
     one = flow(1, lane=table.lane(7, 6))
     other = flow(1, lane=table.lane(8, 6))
     assert one.ends == other.ends
-    table.add(one)
-    table.add(other)
+    table.add(one, True)
+    table.add(other, True)
     assert table.get(one.key) == (one, True)
     assert table.get(other.key) == (other, True)
 
@@ -56,7 +56,7 @@ def test_room_is_made_by_the_oldest_half_open_flow_and_never_by_an_established_o
     table: FlowTable[Tracked] = FlowTable(3)
     flows = [flow(port, lane=table.lane(7, 6)) for port in (1, 2, 3)]
     for f in flows:
-        table.add(f)
+        table.add(f, True)
     assert table.full
     table.established(flows[0], 350)
     assert table.make_room() is flows[1]
@@ -69,17 +69,32 @@ def test_room_is_made_by_the_oldest_half_open_flow_and_never_by_an_established_o
 def test_a_closing_flow_goes_first_again_and_sooner() -> None:
     table: FlowTable[Tracked] = FlowTable(3)
     f = flow(1, now=100.0, lane=table.lane(7, 6))
-    table.add(f)
+    table.add(f, True)
     table.established(f, 350)
     table.closing(f, 2)
     assert table.make_room() is f
     assert table.expiry.due(102.0, 100) == [f]
 
 
+def test_a_half_open_flow_that_closes_keeps_its_turn() -> None:
+    table: FlowTable[Tracked] = FlowTable(3)
+    first, second, third = (flow(port, lane=table.lane(7, 6)) for port in (1, 2, 3))
+    for f in (first, second):
+        table.add(f, True)
+    table.add(third, False)
+    table.closing(third, 2)
+    table.closing(first, 2)
+    given_up = []
+    while (oldest := table.make_room()) is not None:
+        table.remove(oldest)
+        given_up.append(oldest)
+    assert given_up == [first, second, third]
+
+
 def test_a_flow_whose_time_grows_shorter_with_its_answer_ends_in_that_time() -> None:
     table: FlowTable[Tracked] = FlowTable(3)
     f = flow(1, now=100.0, timeout_s=30.0, lane=table.lane(7, 6))
-    table.add(f)
+    table.add(f, True)
     table.established(f, 5)
     assert table.expiry.due(104.0, 100) == []
     assert table.expiry.due(105.0, 100) == [f]
@@ -91,7 +106,7 @@ def test_every_flow_is_told_once_whatever_its_protocol(protocol: int) -> None:
     lane = table.lane(7, protocol)
     flows = {flow(port, lane=lane) for port in range(1, 500)}
     for f in flows:
-        table.add(f)
+        table.add(f, True)
     told = list(table)
     assert len(told) == len(flows)
     assert set(told) == flows
@@ -102,7 +117,7 @@ def test_a_flow_that_ends_is_held_by_nothing() -> None:
     flows = [flow(port, lane=table.lane(7, 6)) for port in (1, 2, 3)]
     alone = sys.getrefcount(flows[1])
     for f in flows:
-        table.add(f)
+        table.add(f, True)
     del f
     table.remove(flows[1])
     held = sys.getrefcount(flows[1])
@@ -113,10 +128,10 @@ def test_a_flow_that_ends_is_held_by_nothing() -> None:
 def test_endpoints_that_have_no_flows_any_more_are_forgotten() -> None:
     table: FlowTable[Tracked] = FlowTable(10)
     kept = flow(1, lane=table.lane(1, 6))
-    table.add(kept)
+    table.add(kept, True)
     for endpoint in range(2, 5000):
         f = flow(1, lane=table.lane(endpoint, 6))
-        table.add(f)
+        table.add(f, True)
         table.remove(f)
     assert len(table.usual[6]) < 1000
     assert table.get((1, *kept.key[1:])) == (kept, True)
