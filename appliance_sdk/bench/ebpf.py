@@ -18,6 +18,8 @@ _SYSCALLS = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _PROG_LOAD, _LINK_CREATE = 5, 28
 _PROG_TYPE_XDP, _ATTACH_XDP = 6, 37
 _GENERIC = 2  # XDP_FLAGS_SKB_MODE: any device, behind the driver
+_NATIVE = 4  # XDP_FLAGS_DRV_MODE
+_FRAGMENTS = 1 << 5  # BPF_F_XDP_HAS_FRAGS
 _ATTRIBUTES = 144
 _LOG_BYTES = 1 << 16
 
@@ -47,14 +49,17 @@ class Instruction(NamedTuple):
         )
 
 
-def load_xdp(instructions: list[Instruction]) -> int:
-    """Hand a program to the kernel: a descriptor. Raises HarnessError with what it objects to."""
+def load_xdp(instructions: list[Instruction], *, fragments: bool = False) -> int:
+    """Hand a program to the kernel: a descriptor. Raises HarnessError with what it objects to.
+
+    `fragments`: it gets along with packets in several pieces, as those of a large MTU are.
+    """
     code = b"".join(instruction.encode() for instruction in instructions)
     program = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"Apache-2.0")
     log = ctypes.create_string_buffer(_LOG_BYTES)
     attributes = struct.pack(
-        "=IIQQIIQ",
+        "=IIQQIIQII",
         _PROG_TYPE_XDP,
         len(instructions),
         ctypes.addressof(program),
@@ -62,6 +67,8 @@ def load_xdp(instructions: list[Instruction]) -> int:
         1,
         _LOG_BYTES,
         ctypes.addressof(log),
+        0,
+        _FRAGMENTS if fragments else 0,
     )
     try:
         return _bpf(_PROG_LOAD, attributes)
@@ -70,12 +77,13 @@ def load_xdp(instructions: list[Instruction]) -> int:
         raise HarnessError(f"BPF: {error.strerror}{': ' + said[-1] if said else ''}") from error
 
 
-def attach_xdp(program: int, device: str) -> int:
+def attach_xdp(program: int, device: str, *, native: bool = False) -> int:
     """Attach a program to a device of this namespace for as long as the descriptor is open.
 
-    Raises HarnessError.
+    `native`: in the device's driver, if it can. Raises HarnessError.
     """
-    attributes = struct.pack("=IIII", program, socket.if_nametoindex(device), _ATTACH_XDP, _GENERIC)
+    flags = _NATIVE if native else _GENERIC
+    attributes = struct.pack("=IIII", program, socket.if_nametoindex(device), _ATTACH_XDP, flags)
     try:
         return _bpf(_LINK_CREATE, attributes)
     except OSError as error:

@@ -77,12 +77,24 @@ def target_of(
     return Target(name, unit or series.unit, goal, at_least, series.median, series.runs)
 
 
-def ratio_target(
-    name: str, mine: Series, other: Series, goal: float, *, at_least: bool = True
-) -> Target:
-    """A target that is judged by the ratio of two medians of one run of the benchmark."""
-    measured = mine.median / other.median if other.median else float("nan")
-    return Target(name, "x", goal, at_least, measured, mine.over(other).runs)
+def speed_target(name: str, cost: Series, other: Series, goal: float) -> Target:
+    """How many times as fast as another one: by what both cost, so many times at least."""
+    return _compared(name, other, cost, goal, at_least=True)
+
+
+def cost_target(name: str, cost: Series, other: Series, goal: float) -> Target:
+    """What it costs in terms of another one, so many times at most."""
+    return _compared(name, cost, other, goal, at_least=False)
+
+
+def _compared(name: str, above: Series, below: Series, goal: float, *, at_least: bool) -> Target:
+    """The ratio of the least costs: of the runs that were disturbed least, one of each.
+
+    Neighbours on a machine only ever take something away, and by the second: medians of two
+    contestants may be of two different machines (see `timeit.Timer.repeat` in Python's library).
+    """
+    ratio = above.least / below.least if below.least else float("nan")
+    return Target(name, "x", goal, at_least, ratio, above.over(below).runs)
 
 
 def as_plain(results: Sequence[Result]) -> dict[str, Any]:

@@ -33,16 +33,16 @@ _HOURS_GOAL_S = 60 / 24
 def engine(lab: Lab) -> Result:
     """The engine alone: processor time and, if valgrind is there, instructions per packet."""
     times: dict[str, list[float]] = {case: [] for case in CASES}
-    for number in range(lab.pace.repeats):
+    for number in range(lab.pace.steady_repeats):
         for case in CASES:
-            lab.say(f"{case}: run {number + 1} of {lab.pace.repeats}")
+            lab.say(f"{case}: run {number + 1} of {lab.pace.steady_repeats}")
             module = ("-m", "appliance_sdk.bench.engine_cost", case, str(lab.pace.judged))
             times[case].append(float(_output(lab, [sys.executable, *module])))
     counts: dict[str, Series] = {}
     notes = []
     if shutil.which("valgrind") is None:
         notes.append("instructions are not counted: valgrind is not installed")
-    elif lab.pace.repeats < 5:
+    elif lab.pace.steady_repeats < 5:
         notes.append("instructions are not counted in a quick run")
     else:
         for case in CASES:
@@ -88,8 +88,8 @@ def harness(lab: Lab) -> Result:
     """
     pace = lab.pace
     lab.say("the local load balancer")
-    trips = _timed(RoundTrips(pace.packets).run, pace.repeats)
-    days = _timed(Connections(pace.hours).run, min(pace.repeats, _DAYS))
+    trips = _timed(RoundTrips(pace.packets).run, pace.steady_repeats)
+    days = _timed(Connections(pace.hours).run, min(pace.steady_repeats, _DAYS))
     rates = Series("1/s", tuple(pace.packets / took for took in trips))
     name = f"{pace.hours:g} hours, 5 flows/s"
     lasted = Series("s", tuple(days))

@@ -28,9 +28,13 @@ class Pace(NamedTuple):
     """How long everything takes."""
 
     seconds: float
-    """One run of one contestant."""
+    """One run of one contestant at saturation."""
     repeats: int
-    """Runs of each contestant, in turn with the others."""
+    """Such runs of each contestant, in turn with the others."""
+    steady_s: float
+    """One run at a steady rate."""
+    steady_repeats: int
+    """Such runs, and those of whatever else is repeated."""
     steps: int
     """Halvings in the search for the highest rate without loss."""
     flood_s: float
@@ -43,8 +47,8 @@ class Pace(NamedTuple):
     """Of its clock, likewise."""
 
 
-QUICK = Pace(0.3, 3, 2, 3.0, 100_000, 40_000, 16_000, 1.0)
-FULL = Pace(1.0, 7, 5, 10.0, 1_000_000, 100_000, 32_000, 24.0)
+QUICK = Pace(0.15, 12, 0.3, 3, 2, 3.0, 100_000, 40_000, 16_000, 1.0)
+FULL = Pace(0.3, 30, 1.0, 7, 5, 10.0, 1_000_000, 100_000, 32_000, 24.0)
 
 
 class Entry(NamedTuple):
@@ -116,7 +120,6 @@ class Lab:
         self._generator: Generator | None = None
         self._numbers = 0
         self._epoch = 0
-        self._floods = False
 
     def __enter__(self) -> Self:
         self.folder = self._exit.enter_context(scratch_folder("bench-"))
@@ -195,14 +198,13 @@ class Lab:
         )
 
     @contextlib.contextmanager
-    def flooding(self) -> Iterator[None]:
-        """Meanwhile an appliance's own cores receive what is sent to it (RPS), as with a network
-        card whose interrupts they take; and nobody is preferred to the kernel that does it."""
-        self._floods, self.network.preferring = True, False
+    def usual_priority(self) -> Iterator[None]:
+        """What is started meanwhile is preferred to nobody."""
+        self.network.preferring = False
         try:
             yield
         finally:
-            self._floods, self.network.preferring = False, True
+            self.network.preferring = True
 
     @contextlib.contextmanager
     def started(self, *contestants: Contestant) -> Iterator[None]:
@@ -232,7 +234,6 @@ class Lab:
     def start(self, contestant: Contestant, load: Load) -> Sending:
         """A load that is under way when this returns; finish it, and tell the tally."""
         cores = self.cores.of(contestant.workers)
-        self.network.steer(cores if self._floods else ())
         return self.generator.start(
             self.network,
             contestant.address,
@@ -242,12 +243,18 @@ class Lab:
             polite=self.cores.shared,
         )
 
-    def saturate(self, entries: Sequence[Entry]) -> dict[str, list[Sent]]:
-        """As many packets as each can take: A B C, A B C, ... so that noise hits all alike."""
+    def saturate(self, entries: Sequence[Entry], repeats: int = 0) -> dict[str, list[Sent]]:
+        """As many packets as each can take: A B C, A B C, ... so that noise hits all alike.
+
+        Many short runs rather than a few long ones: a neighbour on the same processor disturbs for
+        seconds at a time, and what counts are the runs that were disturbed least. `repeats`: less
+        often than the pace says, where nothing is judged by it.
+        """
         runs: dict[str, list[Sent]] = defaultdict(list)
-        for number in range(self.pace.repeats):
+        repeats = repeats or self.pace.repeats
+        for number in range(repeats):
             for entry in entries:
-                self.say(f"{entry.name}: saturation, run {number + 1} of {self.pace.repeats}")
+                self.say(f"{entry.name}: saturation, run {number + 1} of {repeats}")
                 sent = self.send(entry, window=WINDOW, seconds=self.pace.seconds)
                 runs[entry.name].append(sent)
         return runs
@@ -269,7 +276,7 @@ class Lab:
                     else (least[name] + most[name]) / 2
                 )
                 self.say(f"{name}: {rate:,.0f} packets/s, is one lost?")
-                sent = self.send(entry, rate=rate, burst=16, seconds=self.pace.seconds)
+                sent = self.send(entry, rate=rate, burst=16, seconds=self.pace.steady_s)
                 if sent.lost or sent.wrong:
                     most[name] = rate
                 else:

@@ -54,11 +54,12 @@ def at_half_load(lab: Lab, entries: Sequence[Entry], rows: list[Row]) -> list[Ro
     """Add to each row what its entry takes, and how long, at half of its own saturation."""
     found: dict[str, list[Sent]] = {entry.name: [] for entry in entries}
     peaks = {row.name: row.values[RATE].median for row in rows}
-    for number in range(lab.pace.repeats):
+    repeats = lab.pace.steady_repeats
+    for number in range(repeats):
         for entry in entries:
-            lab.say(f"{entry.name}: half load, run {number + 1} of {lab.pace.repeats}")
+            lab.say(f"{entry.name}: half load, run {number + 1} of {repeats}")
             rate = peaks[entry.name] / 2
-            found[entry.name].append(lab.send(entry, rate=rate, seconds=lab.pace.seconds))
+            found[entry.name].append(lab.send(entry, rate=rate, seconds=lab.pace.steady_s))
     return [row._replace(values={**row.values, **_half_load(found[row.name])}) for row in rows]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Sequence
 from typing import IO, Self
 
 from appliance_sdk.bench.priority import prefer
+from appliance_sdk.bench.receiving import received_by_thread
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.namespaces import Namespace
 from appliance_sdk.server.orphan import die_with_parent
@@ -24,26 +26,20 @@ MTU_BYTES = 9216
 class Network:
     """Both sides; gone when this process is.
 
-    Packets are received on the core that sent them, unless `steer` says otherwise: requests on the
-    generator's, replies on the appliance's. To hand a packet to another core takes an interrupt
-    between cores, which no network card needs and which costs a virtual machine more than all that
-    is to be measured.
+    Packets are received on the core that sent them: requests on the generator's, replies on the
+    appliance's. To hand single packets to another core (RPS) takes interrupts between cores, which
+    no network card needs and which cost a virtual machine more than all that is to be measured.
     """
 
     def __init__(self) -> None:
         """Make it. Raises HarnessError if this process may not."""
         self.gwlb = Namespace()
-        self._steered_to: tuple[int, ...] = ()
-        self.can_steer = True
-        """Whether the kernel did as `steer` asked."""
         self.preferring = self.can_prefer = True
         """Whether processes run before the machine's other work; whether they were let to."""
         try:
             self.appliances = Namespace()
             try:
                 self._join()
-                self._steer(self.gwlb, NODE_DEVICE, ())
-                self._steer(self.appliances, APPLIANCE_DEVICE, ())
             except BaseException:
                 self.appliances.close()
                 raise
@@ -61,11 +57,12 @@ class Network:
         """One more address on the appliances' side."""
         self.appliances.ip(f"address add {address}/16 dev {APPLIANCE_DEVICE}")
 
-    def steer(self, cores: Sequence[int]) -> None:
-        """Have requests received on these cores from now on; on the generator's if on none."""
-        if tuple(cores) != self._steered_to:
-            self._steer(self.appliances, APPLIANCE_DEVICE, cores)
-            self._steered_to = tuple(cores)
+    def received_by_thread(self, cores: Sequence[int]) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile a thread of the kernel's receives requests on these cores.
+
+        Raises HarnessError when entered, if that cannot be had.
+        """
+        return received_by_thread(self.appliances, APPLIANCE_DEVICE, cores)
 
     def start(
         self,
@@ -116,25 +113,6 @@ class Network:
             f"route add {NODE}/32 dev {APPLIANCE_DEVICE}",
             neighbour,
         )
-
-    def _steer(self, side: Namespace, device: str, cores: Sequence[int]) -> None:
-        """Receive on these cores (receive packet steering, see scaling.rst of the kernel).
-
-        Queues are only to be seen in a sysfs that was mounted inside: in a mount namespace that
-        ends with the command.
-        """
-        digits = f"{sum(1 << core for core in cores):x}"
-        words = -(-len(digits) // 8)  # of 32 bits, with commas between them
-        digits = digits.rjust(words * 8, "0")
-        mask = ",".join(digits[at * 8 : at * 8 + 8] for at in range(words))
-        queue = f"/sys/class/net/{device}/queues/rx-0/rps_cpus"
-        script = f"mount -t sysfs none /sys && echo {mask} > {queue}"
-        try:
-            with side.entered():
-                command = ["unshare", "--mount", "sh", "-c", script]
-                subprocess.run(command, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            self.can_steer = False
 
 
 def _write(side: Namespace, path: str, text: str) -> None:

@@ -22,6 +22,11 @@ sudo .venv/bin/appliance bench --page docs/performance.md --svg docs/performance
 Figures of another machine are others. What carries over are ratios within one run: the contestants
 answer the same packets in turn (A B C, A B C, ...), so that noise hits all alike. A cell is the
 median of the runs, with the least and the most of them in brackets.
+
+A target that is a ratio compares what the contestants cost, in processor time per reply, by the
+runs that were disturbed least, one of each. Neighbours on a machine only ever take something away,
+and by the second: what is left in between is what the contestants can do, while medians may be of
+two different machines (`timeit` in Python's library says the same of its own runs).
 """
 _METHOD = """\
 ## How it is measured
@@ -41,11 +46,15 @@ A request is received by the kernel on the generator's core, as if by a network 
 interrupts go to another core; a reply, up to the generator's memory, on the appliance's core, where
 a card's driver would work instead. Nothing is handed from core to core in between (RPS): that is an
 interrupt between processors for single packets, which costs a virtual machine more than all that is
-to be measured, and no card needs it. Only in a flood are requests received on the appliance's own
-core too, for there it is the point.
+to be measured, and no card needs it.
 
-Generator and contestants run before all other work of the machine, so that neighbours disturb them
-little; only in a flood do they have the usual priority, as the kernel's own threads have.
+In a flood the appliance's own core receives, for there it is the point: in a thread of the kernel's
+(threaded NAPI), from a ring that drops what the thread leaves lying. Had interrupts to do it, they
+would go before every program, and packets would be thrown away at the price of those that could be
+answered: a C program fares no better then. `docs/operations.md` says how to set that up.
+
+Generator and contestants run before all other work of the machine (nice -20), so that neighbours
+disturb them little; in a flood first with the usual priority, which the kernel's thread has too.
 
 Every reply is checked: outer addresses and ports, the 40 bytes of GENEVE, the inner headers, the
 number of the packet, and that it comes once; one in a thousand byte for byte. A wrong one fails the
@@ -64,8 +73,9 @@ of it that an interpreter leaves is the SDK's. The first goals, 2.5 times the na
 with handlers, came from prototypes that were measured in a lab with RPS: there the naive loop paid
 an interrupt between processors for every packet and a batch did not. Without those interrupts not
 even the C loop gets there, so these goals said nothing of the SDK and were given up. Those of today
-are what the present data path reaches on the machine of its developers, less what runs differ
-there: a regression misses them, and they are no limit of what can be had. So is that of a flow's
+are what the present data path reaches on the machine of its developers, less the sixth that a
+neighbour on the same core takes from an interpreter more than from a kernel: a regression misses
+them, and they are no limit of what can be had. So is that of a flow's
 memory: 700 bytes were wanted, which would take fewer Python objects than a flow, its connection and
 both its keys are now. The others (flows, workers, floods, stops) are those that the SDK was
 designed for.

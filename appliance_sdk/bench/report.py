@@ -39,7 +39,11 @@ def run_scenarios(lab: Lab, scenarios: Sequence[Scenario]) -> Report:
     """Run them in order. Raises HarnessError if one cannot be run."""
     conditions = describe_machine()
     conditions["date"] = time.strftime("%Y-%m-%d")
-    conditions["run"] = "quick" if lab.pace == QUICK else f"{lab.pace.repeats} repeats"
+    conditions["run"] = (
+        "quick"
+        if lab.pace == QUICK
+        else f"{lab.pace.repeats} runs at saturation, {lab.pace.steady_repeats} of the rest"
+    )
     lab.say("how busy is this machine?")
     conditions["busy before"] = f"{_busy(_LOOK_S):.0%} of the cores"
     results = []
@@ -61,9 +65,8 @@ def _network_conditions(lab: Lab) -> dict[str, str]:
     return {
         "generator": generator.kind + (f" ({generator.why})" if generator.why else ""),
         "placement": placed,
-        "receiving": "requests on the load balancer's core, replies on the appliances'; in a flood "
-        + ("both on the appliances'" if lab.network.can_steer else "too: it could not be steered"),
-        "priority": "before other work, but for the flood" if lab.network.can_prefer else "usual",
+        "receiving": "requests on the load balancer's core, replies on the appliances'",
+        "priority": "before other work, but in a flood" if lab.network.can_prefer else "usual",
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance_sdk.bench.figures import Result, Series, ratio_target, target_of
+from appliance_sdk.bench.figures import Result, Series, cost_target, target_of
 from appliance_sdk.bench.generator import Load, Sent
 from appliance_sdk.bench.lab import WINDOW, Entry, Lab
 from appliance_sdk.bench.measures import PROCESS, process_us, saturation_row
@@ -32,7 +32,7 @@ def flows(lab: Lab) -> Result:
     rows = [saturation_row(entry.name, runs[entry.name]) for entry in entries]
     costs = [process_us(runs[entry.name]) for entry in entries]
     name = f"CPU time per packet, {many:,} against {FEW:,} flows"
-    target = ratio_target(name, costs[-1], costs[0], 1.6, at_least=False)
+    target = cost_target(name, costs[-1], costs[0], 1.6)
     return Result("flows", "Bypassed, 512 bytes, one core", rows, [target])
 
 
@@ -74,7 +74,7 @@ def workers(lab: Lab) -> Result:
     rows = [saturation_row(entry.name, runs[entry.name]) for entry in entries]
     one, two = (row.values[PROCESS] for row in rows)
     name = "CPU time per packet, two workers against one"
-    target = ratio_target(name, two, one, 1.15, at_least=False)
+    target = cost_target(name, two, one, 1.15)
     notes = []
     if len(lab.cores.of(2)) < 2:
         notes.append("two workers had to share one core: only their processor time can be compared")

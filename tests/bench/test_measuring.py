@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -139,26 +140,40 @@ def test_processor_time_is_that_of_the_whole_family(lab: Lab) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids[:1])
 
 
-def test_packets_are_handed_to_another_core_only_in_a_flood(lab: Lab) -> None:
+def test_the_appliances_core_receives_in_a_thread_while_it_is_asked_for(lab: Lab) -> None:
     naive = lab.naive()
-    entry = Entry("naive", naive, Load(flows=20, packets=100, window=8, seconds=60))
-    queue = f"/sys/class/net/{APPLIANCE_DEVICE}/queues/rx-0/rps_cpus"
-    read = ["unshare", "--mount", "sh", "-c", f"mount -t sysfs none /sys && cat {queue}"]
-
-    def receiving() -> set[int]:
-        assert lab.send(entry).answered == 100
-        with lab.network.appliances.entered():
-            mask = subprocess.run(read, capture_output=True, text=True, check=True).stdout
-        return {core for core in range(1024) if int(mask.replace(",", ""), 16) >> core & 1}
-
+    entry = Entry("naive", naive, Load(flows=20, packets=2000, window=8, seconds=60))
+    before = receiving_threads()
     with lab.started(naive):
-        assert receiving() == set()
-        with lab.flooding():
-            assert receiving() == set(lab.cores.of(1))
-        assert receiving() == set()
+        with contextlib.ExitStack() as receiving:
+            try:
+                receiving.enter_context(lab.network.received_by_thread(lab.cores.of(1)))
+            except HarnessError as error:
+                pytest.skip(str(error))
+            (thread,) = receiving_threads() - before
+            assert os.sched_getaffinity(thread) == set(lab.cores.of(1))
+            began = scheduled(thread)
+            assert lab.send(entry).answered == 2000
+            assert scheduled(thread) > began
+        assert receiving_threads() == before
+        assert lab.send(entry).answered == 2000
 
 
-def test_what_is_measured_goes_before_other_work_but_in_a_flood(lab: Lab) -> None:
+def receiving_threads() -> set[int]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if path.read_text().startswith(f"napi/{APPLIANCE_DEVICE}"):
+                found.add(int(path.parent.name))
+    return found
+
+
+def scheduled(thread: int) -> int:
+    """Nanoseconds that a thread has run."""
+    return int(Path(f"/proc/{thread}/schedstat").read_text().split()[0])
+
+
+def test_what_is_measured_goes_before_other_work_unless_it_shall_not(lab: Lab) -> None:
     usual = os.getpriority(os.PRIO_PROCESS, 0)
 
     def priorities() -> set[int]:
@@ -166,7 +181,7 @@ def test_what_is_measured_goes_before_other_work_but_in_a_flood(lab: Lab) -> Non
         with lab.started(naive):
             return {os.getpriority(os.PRIO_PROCESS, pid) for pid in naive.pids()}
 
-    with lab.flooding():
+    with lab.usual_priority():
         assert priorities() == {usual}
     found = priorities()
     assert found == ({-20} if lab.network.can_prefer else {usual})

@@ -145,7 +145,7 @@ def data_path(run: Run, tmp_path: Path, scenario: str, *options: str) -> dict[st
         ("flows", 3, 1),
         ("storm", 3, 1),
         ("workers", 2, 1),
-        ("overload", 3, 4),
+        ("overload", 6, 4),
     ],
 )
 def test_the_data_path_is_measured(

@@ -12,6 +12,8 @@ from appliance_sdk.harness.namespaces import Namespace
 TINY = Pace(
     seconds=0.05,
     repeats=2,
+    steady_s=0.05,
+    steady_repeats=2,
     steps=1,
     flood_s=0.3,
     many_flows=2000,
