@@ -48,9 +48,9 @@ class Asking:
         end = inner + length
         if flow._record is not None:
             datagram = bytes(buffer[start:end])
-            self._engine.recording.add(flow, to_server, flow.peer, flow.local, datagram)
+            self._engine.recording.add(flow, to_server, flow.peer, flow._envelope.local, datagram)
         if flow.mode != HANDLED or self._debug:
-            place = flow.peer, flow.local, buffer, start, inner
+            place = flow.peer, flow._envelope.local, buffer, start, inner
             return self.packet(flow, to_server, buffer, inner, end, None, place)
         packet, guard, hooks = self._packet, self._guard, flow._on_packet
         packet.refill(buffer, inner, end, None, to_server)
@@ -72,7 +72,7 @@ class Asking:
                 judged = Judged("", verdict, by)
                 if verdict is None and flow._on_data and flow.mode != BLOCKED:
                     judged = self._streams.usual(flow, packet, self._engine.now)
-                place = flow.peer, flow.local, buffer, start, inner
+                place = flow.peer, flow._envelope.local, buffer, start, inner
                 return self._answered(flow, packet, judged, holds, buffer, inner, end, None, place)
         judged = FINE
         if flow._on_data and flow.mode != BLOCKED:
@@ -83,7 +83,7 @@ class Asking:
             or self._streams.holds
             or flow.mode == BLOCKED
         ):
-            place = flow.peer, flow.local, buffer, start, inner
+            place = flow.peer, flow._envelope.local, buffer, start, inner
             return self._answered(flow, packet, judged, [], buffer, inner, end, None, place)
         flow.packet = None
         packet.retire()

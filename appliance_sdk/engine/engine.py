@@ -20,6 +20,7 @@ from appliance_sdk.engine.shared import SharedState
 from appliance_sdk.engine.state import restore_flow, save_flow
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
+from appliance_sdk.flow.envelope import HEADER_BYTES, WHOLE, Envelope, split_header
 from appliance_sdk.flow.fragments import FragmentTable
 from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT
 from appliance_sdk.flow.table import FlowTable
@@ -34,14 +35,12 @@ if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
 
 _ORIGINS_REMEMBERED = 4096
-_PEERS_KEPT = 1 << 16
+_PEERS_KEPT = _ENVELOPES_KEPT = 1 << 16
 _ANOMALY_PERIOD_S = 1.0
 
-# A GENEVE header as GWLB sends it, 40 bytes, and an IPv4 packet without options behind it. Read in
-# the byte order of most machines, which is the cheapest: the endpoint, the total length and the
-# fragment field are compared, never calculated with.
-_USUAL = struct.Struct("<12xQ20xBxHxxHxB2x12s").unpack_from
-_HEADER_BYTES = 40
+# A GENEVE header as GWLB sends it, see `split_header`, and an IPv4 packet without options behind.
+# In the same byte order: the total length and the fragment field are compared, nothing else, too.
+_USUAL = struct.Struct("<36sIBxHxxHxB2x12s").unpack_from
 _LEAST = 28  # of the packet, with the shortest transport header, UDP's
 _FRAGMENT = 0xFF3F  # all of the field but "don't fragment" and the bit that is reserved
 _TCP_FIELDS = struct.Struct(">IIBB").unpack_from
@@ -101,12 +100,13 @@ class Engine:
         self._origins = CidrSet(settings.origins)
         self._origins_seen: set[bytes] = set()
         self._peers: dict[bytes, bytes] = {}
+        self._envelopes: dict[tuple[bytes, bytes], Envelope] = {}
         self._longest = min(settings.mtu_bytes, _LONGEST)
         self._anomalies: Counter[tuple[str, str]] = Counter()
         self._anomalies_at = now
         self.guard = Guard(settings, log)
         self.table: FlowTable[Flow] = FlowTable(settings.max_flows)
-        self._usual_lanes: list[dict[int, list[dict[bytes, Flow]]]] = [{}] * 256
+        self._usual_lanes: list[dict[bytes, list[dict[bytes, Flow]]]] = [{}] * 256
         for protocol, lanes in self.table.usual.items():
             self._usual_lanes[protocol] = lanes
         self.answers = Answers(settings.rejects_per_s, self.send)
@@ -226,18 +226,19 @@ class Engine:
         """
         self.now = now
         self.received += 1
-        length = end - start - _HEADER_BYTES
+        length = end - start - HEADER_BYTES
         if _LEAST <= length <= self._longest:
-            endpoint, version, total, fragment, protocol, ends = _USUAL(buffer, start)
+            head, cookie, version, total, fragment, protocol, ends = _USUAL(buffer, start)
             if version == 0x45 and total == _SWAPPED[length] and not fragment & _FRAGMENT:
-                shards = self._usual_lanes[protocol].get(endpoint)
+                shards = self._usual_lanes[protocol].get(head)
                 if shards is not None:
                     flow = shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK].get(ends)
                     if (
                         flow is not None
-                        and buffer[start : start + _HEADER_BYTES] == flow.header
+                        and cookie == flow._cookie
+                        and head == (envelope := flow._envelope).head
                         and peer == flow.peer
-                        and local == flow.local
+                        and local == envelope.local
                     ):
                         if flow.tcp is not None:
                             decision = self._segment(
@@ -306,12 +307,30 @@ class Engine:
 
     def encapsulate(self, flow: Flow, place: Place) -> None:
         """Remember the newest encapsulation: GWLB drops what comes back with an old cookie."""
-        peer, flow.local, buffer, start, inner = place
-        flow.header = bytes(buffer[start:inner])
-        # There are no more than 65,536 ports a node: a million flows need not have one each.
+        peer, local, buffer, start, inner = place
+        if inner - start == HEADER_BYTES:
+            head, flow._cookie = split_header(buffer, start)
+            self.table.meet(flow.lane, head)
+            envelope = flow._envelope
+            if head != envelope.head or local != envelope.local:
+                flow._envelope = self._envelope(head, local)
+        else:  # its cookie stands anywhere, so that no other flow has it
+            flow._cookie = WHOLE
+            flow._envelope = Envelope(bytes(buffer[start:inner]), local)
+        if peer != flow.peer:
+            flow.peer = self._peer(bytes(peer))
+
+    def _envelope(self, head: bytes, local: bytes) -> Envelope:
+        """One for all flows that have it in common."""
+        if len(self._envelopes) >= _ENVELOPES_KEPT:
+            self._envelopes.clear()
+        return self._envelopes.setdefault((head, local), Envelope(head, local))
+
+    def _peer(self, peer: bytes) -> bytes:
+        """There are no more than 65,536 ports a node: a million flows need not have one each."""
         if len(self._peers) >= _PEERS_KEPT:
             self._peers.clear()
-        flow.peer = self._peers.setdefault(bytes(peer), bytes(peer))
+        return self._peers.setdefault(peer, peer)
 
     def drop(self, reason: str) -> int:
         """Count a packet that is not forwarded."""

@@ -161,11 +161,10 @@ class Judge:
         place: Place,
         end: int,
     ) -> int:
-        peer, local, buffer, datagram, start = place
+        _peer, _local, buffer, _datagram, start = place
         self._count(flow, to_server, headers.end - start)
         self._record(flow, to_server, headers, place)
-        if peer != flow.peer or local != flow.local or buffer[datagram:start] != flow.header:
-            self._engine.encapsulate(flow, place)
+        self._engine.encapsulate(flow, place)
         return self.asking.packet(flow, to_server, buffer, start, end, headers, place)
 
     def _fragment(

@@ -14,6 +14,8 @@ F = TypeVar("F", bound=Tracked)
 
 _TCP, _UDP = 6, 17
 _FEW_LANES = 512
+_HEADS_KEPT = 1 << 14
+"""More than endpoints that an appliance has; a header may say anything."""
 
 
 class FlowTable(Generic[F]):
@@ -25,9 +27,9 @@ class FlowTable(Generic[F]):
 
     def __init__(self, max_flows: int) -> None:
         self.max_flows = max_flows
-        self.usual: dict[int, dict[int, list[dict[bytes, F]]]] = {_TCP: {}, _UDP: {}}
-        """The shards of TCP and UDP, by protocol and by endpoint id as a little-endian number: as
-        `Engine.receive` reads it."""
+        self.usual: dict[int, dict[bytes, list[dict[bytes, F]]]] = {_TCP: {}, _UDP: {}}
+        """The shards of TCP and UDP, by protocol and by the header before the cookie: as
+        `Engine.receive` looks for them."""
         self._lanes: dict[tuple[int, int], Lane[F]] = {}
         self._enough = _FEW_LANES
         self._half_open = Ring()
@@ -47,9 +49,15 @@ class FlowTable(Generic[F]):
             if len(self._lanes) >= self._enough:
                 self._forget_lanes()
             lane = self._lanes[endpoint_id, protocol] = Lane(endpoint_id, protocol)
-            if protocol in self.usual:
-                self.usual[protocol][_swapped(endpoint_id)] = lane.shards
         return lane
+
+    def meet(self, lane: Lane[F], head: bytes) -> None:
+        """A packet with this header before its cookie was of a flow in that lane: so are others."""
+        usual = self.usual.get(lane.protocol)
+        if usual is not None and head not in usual:
+            if len(usual) >= _HEADS_KEPT:
+                usual.clear()
+            usual[head] = lane.shards
 
     def find(self, endpoint_id: int, protocol: int, ends: bytes) -> F | None:
         """The flow of a packet with these ends, in either direction."""
@@ -112,8 +120,8 @@ class FlowTable(Generic[F]):
         """Let go those without flows: there is no end to the endpoints that a header may name."""
         for lane in [lane for lane in self._lanes.values() if not any(lane.shards)]:
             del self._lanes[lane.endpoint_id, lane.protocol]
-            if lane.protocol in self.usual:
-                del self.usual[lane.protocol][_swapped(lane.endpoint_id)]
+        for usual in self.usual.values():  # each comes back with the next packet
+            usual.clear()
         self._enough = 2 * len(self._lanes) + _FEW_LANES
 
     def _queue(self, flow: F) -> None:
@@ -124,7 +132,3 @@ class FlowTable(Generic[F]):
     def _unqueue(self, flow: F, turn: Turn) -> None:
         turn.leave()
         flow.half_open = None
-
-
-def _swapped(endpoint_id: int) -> int:
-    return int.from_bytes(endpoint_id.to_bytes(8, "big"), "little")

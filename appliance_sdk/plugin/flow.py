@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from appliance_sdk.flow.envelope import NO_ENVELOPE, WHOLE, Envelope
 from appliance_sdk.flow.expiry import Tracked
 from appliance_sdk.flow.key import unpack_ends
 from appliance_sdk.plugin.events import FlowInfo
@@ -49,6 +50,8 @@ class Flow(Tracked):
 
     __slots__ = (
         "_asked",
+        "_cookie",
+        "_envelope",
         "_handlers",
         "_held",
         "_on_data",
@@ -62,9 +65,7 @@ class Flow(Tracked):
         "decided_by",
         "direction_sure",
         "end_reason",
-        "header",
         "id",
-        "local",
         "midstream",
         "mode",
         "opened_at",
@@ -116,15 +117,13 @@ class Flow(Tracked):
         """The packet in hand; None in `woken` and `recheck`."""
         self.peer = b""
         """For the engine: where its newest packet came from, port and address."""
-        self.local = b""
-        """For the engine: the address it came to."""
-        self.header = b""
-        """For the engine: its GENEVE header with all options."""
         self.mode = 0
         """For the engine: bypassed, handled or blocked."""
         self.reported = False
         """For the engine: the first dropped packet was reported."""
         self._zone = zone
+        self._envelope: Envelope = NO_ENVELOPE
+        self._cookie = WHOLE
         self._asked = 0
         self._held: Any = None
         self._record: Any = None
@@ -143,6 +142,16 @@ class Flow(Tracked):
     def to_client(self) -> Stats:
         """What the server has sent."""
         return Stats(self.packets_to_client, self.bytes_to_client)
+
+    @property
+    def header(self) -> bytes:
+        """For the engine: the GENEVE header of its newest packet, with all options."""
+        return self._envelope.header(self._cookie)
+
+    @property
+    def local(self) -> bytes:
+        """For the engine: the address that its newest packet came to."""
+        return self._envelope.local
 
     @property
     def cookie(self) -> int:

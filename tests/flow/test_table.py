@@ -132,6 +132,7 @@ def test_endpoints_that_have_no_flows_any_more_are_forgotten() -> None:
     for endpoint in range(2, 5000):
         f = flow(1, lane=table.lane(endpoint, 6))
         table.add(f, True)
+        table.meet(f.lane, b"header of %d" % endpoint)
         table.remove(f)
     assert len(table.usual[6]) < 1000
     assert table.get((1, *kept.key[1:])) == (kept, True)
