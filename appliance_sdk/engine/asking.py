@@ -35,7 +35,8 @@ class Asking:
         self._debug = debug
         self._streams = engine.streams
         self._find = engine.table.find
-        self._packet = Packet()
+        self.one_view = Packet()
+        """What all packets are seen through, but in debug mode."""
 
     def usual(self, flow: Flow, to_server: bool, buffer: Buffer, start: int, length: int) -> int:
         """The short way of a datagram with GWLB's own header, at `start`, and a TCP or UDP packet
@@ -52,7 +53,7 @@ class Asking:
         if flow.mode != HANDLED or self._debug:
             place = flow.peer, flow._envelope.local, buffer, start, inner
             return self.packet(flow, to_server, buffer, inner, end, None, place)
-        packet, guard, hooks = self._packet, self._guard, flow._on_packet
+        packet, guard, hooks = self.one_view, self._guard, flow._on_packet
         packet.refill(buffer, inner, end, None, to_server)
         flow.packet = packet
         for entry in hooks:
@@ -233,7 +234,7 @@ class Asking:
         self, flow: Flow, buffer: Buffer, start: int, end: int, headers: Headers, to_server: bool
     ) -> Packet:
         """A packet as plugins see it, in hand until `release`."""
-        packet = Packet() if self._debug else self._packet
+        packet = Packet() if self._debug else self.one_view
         packet.refill(buffer, start, end, headers, to_server)
         if is_icmp_error(headers):
             packet.related = self._related(flow.lane.endpoint_id, buffer, headers)

@@ -9,7 +9,7 @@ from appliance_sdk.wire.packet import ACK, SYN, Headers
 _TCP, _UDP, _ICMP, _ICMPV6 = 6, 17, 1, 58
 _ECHO_REPLIES = {(_ICMP, 0), (_ICMPV6, 129)}
 _ICMP_ERRORS = {_ICMP: frozenset((3, 4, 5, 11, 12)), _ICMPV6: frozenset((1, 2, 3, 4))}
-_KNOWN_PORTS = frozenset(
+_KNOWN_PORTS = frozenset(range(1024)) | frozenset(
     {1194, 1433, 1521, 1723, 1883, 3128, 3306, 3389, 4500, 5060, 5061, 5432, 5900, 5985, 5986}
     | {6379, 8000, 8080, 8443, 8883, 9092, 9200, 11211, 27017}
 )
@@ -37,12 +37,10 @@ def beginning(headers: Headers) -> Beginning:
         if headers.flags & SYN:
             is_answer = bool(headers.flags & ACK)
             return Beginning(not is_answer, True, is_answer)
-        source, destination = headers.source_port, headers.destination_port
-        to_server = _rank(destination) <= _rank(source)
+        to_server = is_served(headers.destination_port, headers.source_port)
         return Beginning(to_server, False, True)
     if headers.protocol == _UDP:
-        sure = _rank(headers.destination_port) <= _rank(headers.source_port)
-        return Beginning(True, sure, False)
+        return Beginning(True, is_served(headers.destination_port, headers.source_port), False)
     answer = (headers.protocol, headers.icmp_type) in _ECHO_REPLIES
     return Beginning(not answer, not answer, answer)
 
@@ -52,6 +50,9 @@ def is_icmp_error(headers: Headers) -> bool:
     return headers.icmp_type in _ICMP_ERRORS.get(headers.protocol, ())
 
 
-def _rank(port: int) -> tuple[bool, int]:
-    """Sorts the port that is more likely a server's first."""
-    return not (port < 1024 or port in _KNOWN_PORTS), port
+def is_served(port: int, other: int) -> bool:
+    """Whether it is rather this one of two ports that is a server's: the known or lower one."""
+    known = port in _KNOWN_PORTS
+    if known is not (other in _KNOWN_PORTS):
+        return known
+    return port <= other

@@ -22,7 +22,7 @@ from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
 from appliance_sdk.flow.envelope import HEADER_BYTES, WHOLE, Envelope, split_header
 from appliance_sdk.flow.fragments import FragmentTable
-from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT
+from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT, Lane
 from appliance_sdk.flow.table import FlowTable
 from appliance_sdk.flow.tcp import TcpState, TcpTracker
 from appliance_sdk.plugin.cidr import CidrSet
@@ -106,7 +106,7 @@ class Engine:
         self._anomalies_at = now
         self.guard = Guard(settings, log)
         self.table: FlowTable[Flow] = FlowTable(settings.max_flows)
-        self._usual_lanes: list[dict[bytes, list[dict[bytes, Flow]]]] = [{}] * 256
+        self._usual_lanes: list[dict[bytes, Lane[Flow]]] = [{}] * 256
         for protocol, lanes in self.table.usual.items():
             self._usual_lanes[protocol] = lanes
         self.answers = Answers(settings.rejects_per_s, self.send)
@@ -118,6 +118,7 @@ class Engine:
         self.holding = Holding(self, settings.hold)
         self.judge = Judge(self, debug=debug)
         self._usual = self.judge.asking.usual
+        self._opened = self.judge.opening.usual
         pipeline.bind(self.host)
 
     def start(self) -> None:
@@ -230,12 +231,19 @@ class Engine:
         if _LEAST <= length <= self._longest:
             head, cookie, version, total, fragment, protocol, ends = _USUAL(buffer, start)
             if version == 0x45 and total == _SWAPPED[length] and not fragment & _FRAGMENT:
-                shards = self._usual_lanes[protocol].get(head)
-                if shards is not None:
-                    flow = shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK].get(ends)
-                    if (
-                        flow is not None
-                        and cookie == flow._cookie
+                lane = self._usual_lanes[protocol].get(head)
+                if lane is not None:
+                    shard = lane.shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK]
+                    flow = shard.get(ends)
+                    if flow is None:
+                        if peer[2:] in self._origins_seen:
+                            decision = self._opened(
+                                lane, shard, head, cookie, ends, buffer, start, length, peer, local
+                            )
+                            if decision != ASKED:
+                                return decision
+                    elif (
+                        cookie == flow._cookie
                         and head == (envelope := flow._envelope).head
                         and peer == flow.peer
                         and local == envelope.local
@@ -313,20 +321,23 @@ class Engine:
             self.table.meet(flow.lane, head)
             envelope = flow._envelope
             if head != envelope.head or local != envelope.local:
-                flow._envelope = self._envelope(head, local)
+                flow._envelope = self.envelope(head, local)
         else:  # its cookie stands anywhere, so that no other flow has it
             flow._cookie = WHOLE
             flow._envelope = Envelope(bytes(buffer[start:inner]), local)
         if peer != flow.peer:
-            flow.peer = self._peer(bytes(peer))
+            flow.peer = self.one_peer(bytes(peer))
 
-    def _envelope(self, head: bytes, local: bytes) -> Envelope:
+    def envelope(self, head: bytes, local: bytes) -> Envelope:
         """One for all flows that have it in common."""
-        if len(self._envelopes) >= _ENVELOPES_KEPT:
-            self._envelopes.clear()
-        return self._envelopes.setdefault((head, local), Envelope(head, local))
+        found = self._envelopes.get((head, local))
+        if found is None:
+            if len(self._envelopes) >= _ENVELOPES_KEPT:
+                self._envelopes.clear()
+            found = self._envelopes[head, local] = Envelope(head, local)
+        return found
 
-    def _peer(self, peer: bytes) -> bytes:
+    def one_peer(self, peer: bytes) -> bytes:
         """There are no more than 65,536 ports a node: a million flows need not have one each."""
         if len(self._peers) >= _PEERS_KEPT:
             self._peers.clear()

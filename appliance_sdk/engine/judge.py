@@ -8,6 +8,7 @@ from appliance_sdk.engine.asking import Asking, discard, ends_of
 from appliance_sdk.engine.decision import DROP, FORWARD, REPLACED, Place
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
+from appliance_sdk.engine.opening import Opening
 from appliance_sdk.flow.fragments import Fragment
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.hold import Hold
@@ -28,6 +29,7 @@ class Judge:
         self._engine = engine
         self._table = engine.table
         self.asking = Asking(engine, debug=debug)
+        self.opening = Opening(engine, self, debug=debug)
 
     def datagram(self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes) -> int:
         """Any header, any packet: what the fast path did not take. Raises MalformedPacket."""
@@ -81,9 +83,40 @@ class Judge:
             )
         flow, to_server = engine.lifecycle.new_flow(endpoint_id, ends, headers, zone)
         engine.encapsulate(flow, place)
+        if headers.version == 4:
+            self.opening.learn(flow)
         packet = self.asking.view(flow, buffer, start, end, headers, to_server)
-        verdict, seat = engine.lifecycle.ask(flow, packet)
+        verdict, seat = engine.lifecycle.ask(flow)
         self.asking.release(flow, packet)
+        return self._begun(flow, to_server, verdict, seat, headers, place)
+
+    def asked(
+        self,
+        flow: Flow,
+        to_server: bool,
+        verdict: Verdict | Hold | None,
+        seat: Seat | None,
+        headers: Headers,
+        place: Place,
+        end: int,
+    ) -> int:
+        """The plugins were asked about a new flow: do what they said, and judge the packet."""
+        found = self._begun(flow, to_server, verdict, seat, headers, place)
+        if isinstance(found, int):
+            return found
+        return self._count_and_judge(flow, to_server, headers, place, end)
+
+    def _begun(
+        self,
+        flow: Flow,
+        to_server: bool,
+        verdict: Verdict | Hold | None,
+        seat: Seat | None,
+        headers: Headers,
+        place: Place,
+    ) -> tuple[Flow, bool] | int:
+        """Do what the plugins said about a new flow: the flow, unless there is to be none."""
+        engine, buffer, start = self._engine, place[2], place[4]
         if isinstance(verdict, Hold):
             assert seat is not None
             return self._hold_new(flow, verdict, seat, place, headers, to_server)
@@ -128,7 +161,7 @@ class Judge:
         end = len(datagram)
         headers = parse_packet(datagram, inner, end)
         packet = self.asking.view(flow, datagram, inner, end, headers, waiting.to_server)
-        answer = self._engine.lifecycle.ask(flow, packet, first)
+        answer = self._engine.lifecycle.ask(flow, first)
         self.asking.release(flow, packet)
         return answer
 

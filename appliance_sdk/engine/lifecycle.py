@@ -22,8 +22,8 @@ from appliance_sdk.wire.packet import ACK, SYN, Headers
 
 if TYPE_CHECKING:
     from appliance_sdk.engine.engine import Engine
+    from appliance_sdk.flow.lane import Lane
     from appliance_sdk.plugin.manager import Seat, Zone
-    from appliance_sdk.plugin.packet import Packet
 
 BYPASSED, HANDLED, BLOCKED, HELD = 0, 1, 2, 3
 _TCP = 6
@@ -38,6 +38,7 @@ class Lifecycle:
         self._settings = settings = engine.settings
         # Once, not with each flow: there are many.
         self._tcp_idle_s = settings.tcp_idle_s + settings.idle_margin_s
+        self._half_open_s = settings.half_open_s
         self._other_idle_s = settings.other_idle_s + settings.idle_margin_s
         self._guard = engine.guard
         self._table = engine.table
@@ -55,19 +56,10 @@ class Lifecycle:
         """A flow for its first packet, not in the table yet, and the packet's direction."""
         start = beginning(headers)
         tcp = TcpTracker(start.midstream) if headers.protocol == _TCP else None
-        flow = Flow(
-            self._next_id,
-            self._table.lane(endpoint_id, headers.protocol),
-            ends if start.to_server else swap_ends(ends),
-            self._engine.now,
-            self._settings.half_open_s if tcp is not None else self._idle_s(tcp),
-            zone,
-            self._engine.host,
-            tcp,
-            start.midstream,
-            start.sure,
-        )
-        self._next_id += 1
+        lane = self._table.lane(endpoint_id, headers.protocol)
+        if not start.to_server:
+            ends = swap_ends(ends)
+        flow = self.begin(lane, ends, zone, tcp, start.midstream, start.sure)
         if tcp is not None and headers.flags & (SYN | ACK) == SYN:
             # Also if the SYN is refused now: sent again, it must find this flow and its verdict.
             tcp.opening_seq = headers.seq
@@ -75,31 +67,37 @@ class Lifecycle:
             flow.timeout_s = self._idle_s(tcp)
         return flow, start.to_server
 
+    def begin(
+        self,
+        lane: Lane[Flow],
+        ends: bytes,
+        zone: Zone,
+        tcp: TcpTracker | None,
+        midstream: bool,
+        sure: bool,
+    ) -> Flow:
+        """A flow from now on, not in the table yet; nothing is known of its encapsulation."""
+        number = self._next_id
+        self._next_id = number + 1
+        engine = self._engine
+        timeout_s = self._other_idle_s if tcp is None else self._half_open_s
+        return Flow(
+            number, lane, ends, engine.now, timeout_s, zone, engine.host, tcp, midstream, sure
+        )
+
     def revived(self, key: FlowKey, zone: Zone) -> Flow:
         """A flow from a saved state; TCP numbers are learnt again from its next packets."""
         tcp = TcpTracker(midstream=True) if key[1] == _TCP else None
-        flow = Flow(
-            self._next_id,
-            self._table.lane(key[0], key[1]),
-            pack_ends(*key[2:]),
-            self._engine.now,
-            self._idle_s(tcp),
-            zone,
-            self._engine.host,
-            tcp,
-            False,
-            True,
-        )
-        self._next_id += 1
+        lane, ends = self._table.lane(key[0], key[1]), pack_ends(*key[2:])
+        flow = self.begin(lane, ends, zone, tcp, False, True)
+        flow.timeout_s = self._idle_s(tcp)
         return flow
 
     def restored(self, seat: Seat, handler: FlowHandler[Any]) -> None:
         """Tell a handler that its fields were loaded."""
         self._obey(handler.flow, seat, self._call(seat, "restored", handler.restored))
 
-    def ask(
-        self, flow: Flow, packet: Packet, first: int = 0
-    ) -> tuple[Verdict | Hold | None, Seat | None]:
+    def ask(self, flow: Flow, first: int = 0) -> tuple[Verdict | Hold | None, Seat | None]:
         """Ask the plugins of the flow's zone in turn: the first terminal verdict, or the first one
         to be waited for, if any."""
         for seat in flow._zone.seats[first:]:
@@ -124,10 +122,19 @@ class Lifecycle:
     def admit(self, flow: Flow, half_open: bool) -> None:
         """Put a flow into the table: from here on it will be closed exactly once."""
         self._table.add(flow, half_open)
+        self._admitted(flow)
+
+    def admit_usual(self, flow: Flow, shard: dict[bytes, Flow], answer: bytes) -> None:
+        """The same for a half-open one, by who knows where in the table; see `FlowTable.put`."""
+        self._table.put(flow, True, shard, answer)
+        self._admitted(flow)
+
+    def _admitted(self, flow: Flow) -> None:
         self.opened += 1
-        for handler in (flow._handlers or {}).values():
-            if handler._wake_at > 0:
-                self.wake(handler, handler._wake_at)
+        if flow._handlers is not None:
+            for handler in flow._handlers.values():
+                if handler._wake_at > 0:
+                    self.wake(handler, handler._wake_at)
 
     def is_replaced(self, flow: Flow, headers: Headers, cookie: int) -> bool:
         """Whether a packet with the flow's key begins a new connection on the same ports."""

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from appliance_sdk.flow.expiry import Expiry, Tracked, Turn
 from appliance_sdk.flow.key import FlowKey, pack_ends, swap_ends
-from appliance_sdk.flow.lane import Lane
+from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT, Lane
 from appliance_sdk.flow.ring import Ring
 
 F = TypeVar("F", bound=Tracked)
@@ -27,8 +27,8 @@ class FlowTable(Generic[F]):
 
     def __init__(self, max_flows: int) -> None:
         self.max_flows = max_flows
-        self.usual: dict[int, dict[bytes, list[dict[bytes, F]]]] = {_TCP: {}, _UDP: {}}
-        """The shards of TCP and UDP, by protocol and by the header before the cookie: as
+        self.usual: dict[int, dict[bytes, Lane[F]]] = {_TCP: {}, _UDP: {}}
+        """Those of TCP and UDP, by protocol and by the header before the cookie: as
         `Engine.receive` looks for them."""
         self._lanes: dict[tuple[int, int], Lane[F]] = {}
         self._enough = _FEW_LANES
@@ -57,7 +57,7 @@ class FlowTable(Generic[F]):
         if usual is not None and head not in usual:
             if len(usual) >= _HEADS_KEPT:
                 usual.clear()
-            usual[head] = lane.shards
+            usual[head] = lane
 
     def find(self, endpoint_id: int, protocol: int, ends: bytes) -> F | None:
         """The flow of a packet with these ends, in either direction."""
@@ -82,9 +82,13 @@ class FlowTable(Generic[F]):
 
     def add(self, flow: F, half_open: bool) -> None:
         """Put a flow in for both directions; its ends must be in client-to-server order."""
-        lane, ends, answer = flow.lane, flow.ends, swap_ends(flow.ends)
-        lane.shard(ends)[ends] = flow
-        lane.shard(answer)[answer] = flow
+        self.put(flow, half_open, flow.lane.shard(flow.ends), swap_ends(flow.ends))
+
+    def put(self, flow: F, half_open: bool, shard: dict[bytes, F], answer: bytes) -> None:
+        """The same for a caller who knows the shard of its ends, and the ends of what answers."""
+        shard[flow.ends] = flow
+        shards = flow.lane.shards
+        shards[hash(answer) >> SHARD_SHIFT & SHARD_MASK][answer] = flow
         self._size += 1
         if half_open:
             self._queue(flow)

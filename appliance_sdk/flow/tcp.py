@@ -127,6 +127,14 @@ class TcpTracker:
         if self.state == TcpState.CLOSING:
             self._maybe_closed()
 
+    def opened(self, seq: int, payload_length: int) -> None:
+        """The SYN that opens the connection was forwarded: as `advance`, in less time."""
+        self.state = TcpState.SYN_SENT
+        self.opening_seq = seq
+        start = seq + 1 & _MASK
+        self._next_s = start + payload_length & _MASK if payload_length else start
+        self._edge().start_s = start
+
     def segment(self, to_server: bool, seq: int, ack: int, payload_length: int) -> None:
         """A segment of an established connection was forwarded, with ACK, without SYN, FIN, RST."""
         end = seq + payload_length & _MASK
