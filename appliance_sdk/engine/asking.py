@@ -47,13 +47,14 @@ class Asking:
         """
         inner = start + 40
         end = inner + length
-        if flow._record is not None:
+        inspection = flow._inspection
+        if inspection.record is not None:
             datagram = bytes(buffer[start:end])
             self._engine.recording.add(flow, to_server, flow.peer, flow._envelope.local, datagram)
         if flow.mode != HANDLED or self._debug:
             place = flow.peer, flow._envelope.local, buffer, start, inner
             return self.packet(flow, to_server, buffer, inner, end, None, place)
-        packet, guard, hooks = self.one_view, self._guard, flow._on_packet
+        packet, guard, hooks = self.one_view, self._guard, inspection.on_packet
         packet.refill(buffer, inner, end, None, to_server)
         flow.packet = packet
         for entry in hooks:
@@ -71,12 +72,12 @@ class Asking:
                     rest = hooks[hooks.index(entry) + 1 :]
                     verdict, by = self.ask_hooks(flow, packet, rest, holds)
                 judged = Judged("", verdict, by)
-                if verdict is None and flow._on_data and flow.mode != BLOCKED:
+                if verdict is None and inspection.on_data and flow.mode != BLOCKED:
                     judged = self._streams.usual(flow, packet, self._engine.now)
                 place = flow.peer, flow._envelope.local, buffer, start, inner
                 return self._answered(flow, packet, judged, holds, buffer, inner, end, None, place)
         judged = FINE
-        if flow._on_data and flow.mode != BLOCKED:
+        if inspection.on_data and flow.mode != BLOCKED:
             judged = self._streams.usual(flow, packet, self._engine.now)
         if (
             judged is not FINE
@@ -115,9 +116,9 @@ class Asking:
             return self.pass_on(flow, to_server, headers, None, place)
         packet = self.view(flow, buffer, start, end, headers, to_server)
         holds: list[tuple[Seat, Hold]] = []
-        verdict, seat = self.ask_hooks(flow, packet, flow._on_packet, holds)
+        verdict, seat = self.ask_hooks(flow, packet, flow._inspection.on_packet, holds)
         judged = Judged("", verdict, seat)
-        if verdict is None and flow._on_data and flow.mode != BLOCKED:
+        if verdict is None and flow._inspection.on_data and flow.mode != BLOCKED:
             judged = self._streams.judge(flow, packet, engine.now)
         return self._answered(flow, packet, judged, holds, buffer, start, end, headers, place)
 

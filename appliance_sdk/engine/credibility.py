@@ -44,9 +44,9 @@ class Credibility:
             return True
         bit = 1 + packet.to_server
         if not is_damaged(packet._buffer, headers):
-            flow._sound |= bit
+            flow._inspection.sound |= bit
             return False
-        return bool(flow._sound & bit)
+        return bool(flow._inspection.sound & bit)
 
     def hear(self, endpoint_id: int, address: bytes) -> None:
         """A server behind that endpoint has sent something."""

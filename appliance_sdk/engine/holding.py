@@ -76,7 +76,7 @@ class Holding:
                 verdict = hold.otherwise
             return verdict or Verdict.CONTINUE, seat
         held = Held(flow, opening)
-        flow._held, flow.mode = held, HELD
+        flow.inspect().held, flow.mode = held, HELD
         self.flows += 1
         if first is not None:
             self._push(held, first)
@@ -91,7 +91,7 @@ class Holding:
         self, flow: Flow, peer: bytes, local: bytes, datagram: bytes, inner: int, to_server: bool
     ) -> str:
         """One more packet of a flow that waits: a reason to drop it, "" if it waits, too."""
-        held = flow._held
+        held = flow._inspection.held
         limits = self._limits
         full = len(held.queue) >= limits.packets
         if full or self._bytes + len(datagram) > limits.total_bytes:
@@ -107,7 +107,7 @@ class Holding:
                 self._engine.metrics[f"{seat.name}.hold_timeout"] += 1
                 held.cancel.pop(seat)()
                 self._answered(held, seat, held.holds[seat].otherwise, None)
-        if held.holds and held.flow._held is held:
+        if held.holds and held.flow._inspection.held is held:
             self._engine.lifecycle.wake_at(held, min(held.deadlines[seat] for seat in held.holds))
 
     def decided(self, flow: Flow) -> None:
@@ -131,7 +131,7 @@ class Holding:
 
     def _answered(self, held: Held, seat: Seat, outcome: Any, error: Exception | None) -> None:
         engine, flow = self._engine, held.flow
-        if flow._held is not held or held.holds.pop(seat, None) is None:
+        if flow._inspection.held is not held or held.holds.pop(seat, None) is None:
             return
         if error is not None:
             outcome = engine.guard.failed(seat, "hold", error, engine.now)
@@ -153,8 +153,8 @@ class Holding:
         queue = self._end(flow).queue
         if verdict is None and held.opening:
             verdict, seat = self._ask_the_others(flow, seat, queue)
-            if flow._held is not None:  # the next one waits, too
-                flow._held.queue.extendleft(reversed(queue))
+            if flow._inspection.held is not None:  # the next one waits, too
+                flow._inspection.held.queue.extendleft(reversed(queue))
                 return
         if verdict is not None and verdict.action is Action.DROP:
             if not held.opening:
@@ -185,14 +185,14 @@ class Holding:
 
     def _release(self, flow: Flow, queue: deque[Waiting]) -> None:
         """Let packets go on in order; if the flow has to wait again, the rest waits with it."""
-        while queue and flow._held is None:
+        while queue and flow._inspection.held is None:
             waiting = self._pop(queue)
             if flow.end_reason and flow.mode != BLOCKED:
                 self._engine.drop("hold_ended")
             else:
                 self._engine.judge.release(flow, waiting)
-        if flow._held is not None:
-            flow._held.queue.extend(queue)
+        if flow._inspection.held is not None:
+            flow._inspection.held.queue.extend(queue)
 
     def _drop_first(
         self, flow: Flow, verdict: Verdict, seat: Seat | None, queue: deque[Waiting]
@@ -201,8 +201,8 @@ class Holding:
         self._engine.judge.drop_waiting(flow, self._pop(queue), verdict, name)
 
     def _end(self, flow: Flow) -> Held:
-        held: Held = flow._held
-        flow._held = None
+        held: Held = flow._inspection.held
+        flow._inspection.held = None
         if flow.mode == HELD:
             self._engine.lifecycle.resume(flow)
         self.flows -= 1

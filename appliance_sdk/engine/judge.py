@@ -267,7 +267,8 @@ class Judge:
         self, flow: Flow, to_server: bool, buffer: Buffer, start: int, end: int, headers: Headers
     ) -> int:
         """Ask the handlers that want to see it: its headers decide about what follows, too."""
-        hooks = [(seat, hook) for seat, hook in flow._on_packet if hook.__self__.fragments]
+        every = flow._inspection.on_packet
+        hooks = [(seat, hook) for seat, hook in every if hook.__self__.fragments]
         if not hooks:
             return FORWARD
         packet = self.asking.view(flow, buffer, start, end, headers, to_server)
@@ -283,7 +284,7 @@ class Judge:
         return self.asking.dropped(flow, verdict, name, buffer, start, headers, to_server)
 
     def _record(self, flow: Flow, to_server: bool, headers: Headers, place: Place) -> None:
-        if flow._record is not None:
+        if flow._inspection.record is not None:
             peer, local, buffer, datagram, _inner = place
             data = bytes(buffer[datagram : headers.end])
             self._engine.recording.add(flow, to_server, peer, local, data)

@@ -16,6 +16,7 @@ from appliance_sdk.plugin.events import FlowEnded
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler
 from appliance_sdk.plugin.hold import Hold
+from appliance_sdk.plugin.inspection import UNINSPECTED, Hooks
 from appliance_sdk.plugin.verdict import Action, Verdict
 from appliance_sdk.wire.geneve import format_endpoint
 from appliance_sdk.wire.packet import ACK, SYN, Headers
@@ -131,10 +132,9 @@ class Lifecycle:
 
     def _admitted(self, flow: Flow) -> None:
         self.opened += 1
-        if flow._handlers is not None:
-            for handler in flow._handlers.values():
-                if handler._wake_at > 0:
-                    self.wake(handler, handler._wake_at)
+        for handler in flow._inspection.handlers.values():
+            if handler._wake_at > 0:
+                self.wake(handler, handler._wake_at)
 
     def is_replaced(self, flow: Flow, headers: Headers, cookie: int) -> bool:
         """Whether a packet with the flow's key begins a new connection on the same ports."""
@@ -156,11 +156,12 @@ class Lifecycle:
         flow.verdict = verdict
         flow.decided_by = seat.name if seat is not None else ""
         flow.mode = BLOCKED
-        flow._on_packet = flow._on_data = ()
-        if flow._held is not None:
+        inspection = flow._inspection
+        inspection.unhook_all()
+        if inspection.held is not None:
             self._engine.holding.decided(flow)
         self._engine.streams.close(flow)
-        for handler in (flow._handlers or {}).values():
+        for handler in inspection.handlers.values():
             self._timers.cancel(handler)
 
     def decide_unprompted(self, flow: Flow, verdict: Verdict, seat: Seat | None) -> None:
@@ -173,16 +174,12 @@ class Lifecycle:
 
     def detach(self, flow: Flow, seat: Seat) -> None:
         """The plugin needs no more of the flow; its timers and `flow_closed` go on."""
-        self._unhook(flow, seat)
+        flow._inspection.unhook(seat)
         self._settle(flow)
-
-    def _unhook(self, flow: Flow, seat: Seat) -> None:
-        flow._on_packet = tuple(e for e in flow._on_packet if e[0] is not seat)
-        flow._on_data = tuple(e for e in flow._on_data if e[0] is not seat)
 
     def _settle(self, flow: Flow) -> None:
         """Let go what nobody wants any more."""
-        if not flow._on_data:
+        if not flow._inspection.on_data:
             self._engine.streams.close(flow)
         if flow.mode == HANDLED:
             self.resume(flow)
@@ -196,7 +193,7 @@ class Lifecycle:
             self._table.closing(flow, self._settings.closed_s)
         elif flow.half_open and tcp.established:
             self._table.established(flow, self._idle_s(tcp))
-            if flow._streams is None:
+            if flow._inspection.streams is None:
                 tcp.settled()
 
     def answered(self, flow: Flow) -> None:
@@ -215,22 +212,23 @@ class Lifecycle:
         """Take a flow out of the table and tell everyone who was asked about it."""
         tcp_reason = flow.tcp.end_reason if flow.tcp is not None else ""
         flow.end_reason = tcp_reason or reason
-        if flow._held is not None:
+        if flow._inspection.held is not None:
             self._engine.holding.abandon(flow)
         self._table.remove(flow)
         self.closed += 1
-        handlers = flow._handlers or {}
+        handlers = flow._inspection.handlers
         for handler in handlers.values():
             self._timers.cancel(handler)
         for seat in flow._zone.seats[: flow._asked]:
             if seat.flow_closed is not None and not self._taken_out(seat):
                 self._call(seat, "flow_closed", seat.flow_closed, flow, handlers.get(seat))
         self._engine.streams.close(flow)
-        if flow._record is not None:
+        if flow._inspection.record is not None:
             self._engine.recording.close(flow)
-        flow._on_packet = flow._on_data = ()
+        flow._inspection.unhook_all()
         self._engine.host.report(_ended(flow, self._engine.now), flow, "")
-        flow._handlers = None  # they know the flow: such circles would wait for the collector
+        # Its handlers know the flow: such circles would wait for the collector.
+        flow._inspection = UNINSPECTED
 
     def close_all(self, reason: str) -> None:
         """End every flow, then stop every plugin."""
@@ -263,7 +261,8 @@ class Lifecycle:
 
     def resume(self, flow: Flow) -> None:
         """A flow goes on: who wants to see its packets?"""
-        wanted = flow._on_packet or flow._on_data or flow._record is not None
+        seen = flow._inspection
+        wanted = seen.on_packet or seen.on_data or seen.record is not None
         flow.mode = HANDLED if wanted else BYPASSED
 
     def recorded(self, flow: Flow) -> None:
@@ -309,13 +308,12 @@ class Lifecycle:
 
     def attach(self, flow: Flow, seat: Seat, handler: FlowHandler[Any]) -> None:
         """Let a handler see the flow from now on, in the place of its plugin's former one."""
-        self._unhook(flow, seat)
-        if flow._handlers is None:
-            flow._handlers = {}
-        former = flow._handlers.get(seat)
+        inspection = flow.inspect()
+        inspection.unhook(seat)
+        former = inspection.handlers.get(seat)
         if former is not None and former is not handler:
             self._timers.cancel(former)
-        flow._handlers[seat] = handler
+        inspection.handlers[seat] = handler
         handler._flow = flow
         handler._seat = seat
         wants = self._wants.get(type(handler))
@@ -324,9 +322,9 @@ class Lifecycle:
             wants = overrides(kind, FlowHandler, "packet"), overrides(kind, FlowHandler, "data")
             self._wants[kind] = wants
         if wants[0]:
-            flow._on_packet = _in_order((*flow._on_packet, (seat, handler.packet)))
+            inspection.on_packet = _in_order((*inspection.on_packet, (seat, handler.packet)))
         if wants[1]:
-            flow._on_data = _in_order((*flow._on_data, (seat, handler.data)))
+            inspection.on_data = _in_order((*inspection.on_data, (seat, handler.data)))
             new = not flow.packets_to_server and not flow.packets_to_client
             self._engine.streams.attached(flow, new)
         if any(wants) and flow.mode == BYPASSED:
@@ -366,7 +364,7 @@ class Lifecycle:
                 or (blocked and flow.decided_by != seat.name)
             ):
                 continue
-            handler = (flow._handlers or {}).get(seat)
+            handler = flow._inspection.handlers.get(seat)
             outcome = self._call(seat, "recheck", seat.recheck, flow, handler)
             if blocked:
                 if outcome is not None and not (isinstance(outcome, Verdict) and outcome.terminal):
@@ -374,8 +372,9 @@ class Lifecycle:
                 continue
             if isinstance(outcome, FlowHandler):
                 outcome = self._attach(flow, seat, outcome, "recheck")
-                if outcome is None and flow._handlers and flow._handlers[seat]._wake_at > 0:
-                    self.wake(flow._handlers[seat], flow._handlers[seat]._wake_at)
+                attached = flow._inspection.handlers.get(seat)
+                if outcome is None and attached is not None and attached._wake_at > 0:
+                    self.wake(attached, attached._wake_at)
             self._obey(flow, seat, outcome)
         # A plugin may have asked for another round meanwhile, which stands in the place of this.
         if not flows and self._rechecks and self._rechecks[0][1] is flows:
@@ -417,7 +416,7 @@ class Lifecycle:
         return self._tcp_idle_s if tcp is not None else self._other_idle_s
 
 
-def _in_order(hooks: tuple[tuple[Seat, Any], ...]) -> tuple[tuple[Seat, Any], ...]:
+def _in_order(hooks: Hooks) -> Hooks:
     return tuple(sorted(hooks, key=lambda entry: entry[0].index))
 
 

@@ -51,18 +51,19 @@ class Recording:
     def start(self, flow: Flow, packets: int) -> None:
         """Keep the last packets of a flow from now on; 0: no more."""
         size = min(max(packets, 0), self._limits.packets)
-        if flow._record is None:
-            flow._record = Record(size)
+        inspection = flow.inspect()
+        if inspection.record is None:
+            inspection.record = Record(size)
         else:
-            flow._record.size = size
-            self._trim(flow._record)
-        if not size and not flow._record.left:
-            flow._record = None
+            inspection.record.size = size
+            self._trim(inspection.record)
+        if not size and not inspection.record.left:
+            inspection.record = None
         self._engine.lifecycle.recorded(flow)
 
     def add(self, flow: Flow, to_server: bool, peer: bytes, local: bytes, datagram: bytes) -> None:
         """A packet of a flow has come."""
-        record: Record = flow._record
+        record: Record = flow._inspection.record
         packet = self._engine.now, to_server, bytes(peer), local, datagram
         if record.left:
             record.saved.append(packet)
@@ -83,9 +84,9 @@ class Recording:
 
     def save(self, flow: Flow, plugin: str, reason: str, and_next: int) -> None:
         """Report the ring, and as many packets as follow; a second time: that many from now on."""
-        record = flow._record
+        record = flow._inspection.record
         if record is None:
-            record = flow._record = Record(0)
+            record = flow.inspect().record = Record(0)
             self._engine.lifecycle.recorded(flow)
         if not record.saved and not record.left:
             record.saved = list(record.ring)
@@ -97,12 +98,12 @@ class Recording:
 
     def close(self, flow: Flow) -> None:
         """The flow ended: what is being saved is all there will be."""
-        record: Record = flow._record
+        record: Record = flow._inspection.record
         if record.saved or record.left:
             self._emit(flow, record)
         record.size = 0
         self._trim(record)
-        flow._record = None
+        flow._inspection.record = None
 
     def _emit(self, flow: Flow, record: Record) -> None:
         now = self._engine.now
@@ -116,7 +117,7 @@ class Recording:
             Recorded(reason=record.reason, packets=packets), flow, record.plugin
         )
         if not record.size and not flow.end_reason:
-            flow._record = None
+            flow._inspection.record = None
             self._engine.lifecycle.recorded(flow)
 
     def _trim(self, record: Record) -> None:

@@ -42,7 +42,7 @@ class FlowRecord(msgspec.Struct, array_like=True):
 def save_flow(flow: Flow, now: float) -> bytes:
     """One flow with the states of its handlers."""
     handlers = {}
-    for seat, handler in (flow._handlers or {}).items():
+    for seat, handler in flow._inspection.handlers.items():
         kind = type(handler)
         handlers[seat.name] = (f"{kind.__module__}:{kind.__qualname__}", encode_state(handler))
     record = FlowRecord(

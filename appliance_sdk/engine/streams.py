@@ -46,7 +46,7 @@ FINE = Judged()
 
 def _wishes(flow: Flow) -> dict[str, Any]:
     """What the handlers of a flow want of its streams."""
-    handlers = [hook.__self__ for _seat, hook in flow._on_data]
+    handlers = [hook.__self__ for _seat, hook in flow._inspection.on_data]
     return {
         "ordered": any(h.edits for h in handlers),
         "lookback": max((h.lookback for h in handlers), default=0),
@@ -55,7 +55,7 @@ def _wishes(flow: Flow) -> dict[str, Any]:
 
 def _gap_refused(flow: Flow) -> Judged | None:
     """The verdict of the first plugin that does not put up with lost bytes."""
-    for seat, _hook in flow._on_data:
+    for seat, _hook in flow._inspection.on_data:
         if seat.gap.action is not Action.CONTINUE:
             verdict = seat.gap.because("stream bytes were lost to inspection", rule="gap")
             return Judged(verdict=verdict, seat=seat)
@@ -92,7 +92,8 @@ class Streams:
         asks for. Until it is known to be one, nothing is done that `judge` could not do again.
         """
         buffer, start, end = packet._buffer, packet._start, packet._end
-        to_server, streams = packet.to_server, flow._streams
+        inspection = flow._inspection
+        to_server, streams = packet.to_server, inspection.streams
         if streams is None:
             if flow.tcp is not None:
                 return self.judge(flow, packet, now)
@@ -103,8 +104,8 @@ class Streams:
         if flags & _TELLING != ACK or (other is not None and other.pending):
             return self.judge(flow, packet, now)
         if is_right_tcp4(buffer, start, end):
-            flow._sound |= 1 + to_server
-        elif flow._sound & 1 + to_server:
+            inspection.sound |= 1 + to_server
+        elif inspection.sound & 1 + to_server:
             return Judged(drop="stream_ignored")
         if not to_server:
             self._credible.hear(flow.lane.endpoint_id, bytes(buffer[start + 12 : start + 16]))
@@ -140,7 +141,7 @@ class Streams:
         payload = packet.payload
         if headers.flags & SYN and self._is_other_stream(flow, packet.to_server, headers):
             return Judged(drop="stream_conflict")
-        if not payload or not flow._on_data or headers.flags & RST:
+        if not payload or not flow._inspection.on_data or headers.flags & RST:
             return FINE
         if not headers.flags & SYN and self._credible.is_suspect(flow, packet.to_server):
             return Judged(drop="stream_out_of_order")
@@ -174,24 +175,27 @@ class Streams:
         A stream that others look at already goes on: what was copied from beyond a hole must still
         be shown, and what was shown must not come again with other bytes.
         """
-        if flow._streams is None:
-            flow._streams = [None, None] if new and flow.tcp is not None else None
+        inspection = flow._inspection
+        if inspection.streams is None:
+            inspection.streams = [None, None] if new and flow.tcp is not None else None
             return
-        for stream in flow._streams:
+        for stream in inspection.streams:
             if stream is not None:
                 stream.serve(**_wishes(flow))
 
     def close(self, flow: Flow) -> None:
         """The flow ended or is decided: give its memory back."""
-        if flow._streams is not None:
-            for stream in flow._streams:
+        inspection = flow._inspection
+        if inspection.streams is not None:
+            for stream in inspection.streams:
                 if stream is not None:
                     stream.close()
-            flow._streams = None
+            inspection.streams = None
 
     def _acknowledged(self, flow: Flow, packet: Packet, headers: Headers, now: float) -> Judged:
         """The sender of this packet has what it acknowledges: also what was never seen here."""
-        stream = flow._streams[not packet.to_server] if flow._streams is not None else None
+        streams = flow._inspection.streams
+        stream = streams[not packet.to_server] if streams is not None else None
         judged = FINE
         while stream is not None and judged is FINE and stream.acknowledge(headers.ack):
             push = stream.take_pending()
@@ -202,15 +206,17 @@ class Streams:
 
     def _is_other_stream(self, flow: Flow, to_server: bool, headers: Headers) -> bool:
         """A SYN of the handshake with another number than one whose bytes were shown already."""
-        stream = flow._streams[to_server] if flow._streams is not None else None
+        streams = flow._inspection.streams
+        stream = streams[to_server] if streams is not None else None
         half_open = flow.tcp is not None and flow.tcp.half_open
         return stream is not None and half_open and not stream.begins_at(headers.seq + 1)
 
     def _stream(self, flow: Flow, to_server: bool, headers: Headers) -> StreamBuffer:
-        complete = flow._streams is not None
-        if flow._streams is None:
-            flow._streams = [None, None]
-        stream = flow._streams[to_server]
+        streams = flow._inspection.streams
+        complete = streams is not None
+        if streams is None:
+            streams = flow._inspection.streams = [None, None]
+        stream = streams[to_server]
         if stream is None:
             tcp = flow.tcp
             # Only the SYN says where a stream begins: what else looks like the next number may be
@@ -222,7 +228,7 @@ class Streams:
             if start is None:
                 known = tcp is not None and tcp.known(to_server)
                 start = tcp.next_seq(to_server) if tcp is not None and known else headers.seq
-            stream = flow._streams[to_server] = StreamBuffer(
+            stream = streams[to_server] = StreamBuffer(
                 start, self._limits, self._budget, begun=begun, **_wishes(flow)
             )
             acked = tcp.acked(to_server) if tcp is not None and begun else None
@@ -246,7 +252,7 @@ class Streams:
         to_server = packet.to_server is not reverse
         sent = fresh
         guard = self._guard
-        for seat, hook in flow._on_data:
+        for seat, hook in flow._inspection.on_data:
             handler = hook.__self__
             before = b""
             if handler.lookback and stream is not None and not gap:

@@ -11,15 +11,15 @@ from appliance_sdk.flow.expiry import Tracked
 from appliance_sdk.flow.key import unpack_ends
 from appliance_sdk.plugin.events import FlowInfo
 from appliance_sdk.plugin.hold import Hold
+from appliance_sdk.plugin.inspection import UNINSPECTED, Inspection
 from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.wire.geneve import format_endpoint, geneve_identity
 
 if TYPE_CHECKING:
     from appliance_sdk.flow.lane import Lane
-    from appliance_sdk.flow.reassembly import StreamBuffer
     from appliance_sdk.flow.tcp import TcpTracker
     from appliance_sdk.plugin.handler import FlowHandler
-    from appliance_sdk.plugin.manager import Seat, Zone
+    from appliance_sdk.plugin.manager import Zone
     from appliance_sdk.plugin.packet import Packet
 
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
@@ -52,13 +52,7 @@ class Flow(Tracked):
         "_asked",
         "_cookie",
         "_envelope",
-        "_handlers",
-        "_held",
-        "_on_data",
-        "_on_packet",
-        "_record",
-        "_sound",
-        "_streams",
+        "_inspection",
         "_zone",
         "bytes_to_client",
         "bytes_to_server",
@@ -125,13 +119,7 @@ class Flow(Tracked):
         self._envelope: Envelope = NO_ENVELOPE
         self._cookie = WHOLE
         self._asked = 0
-        self._held: Any = None
-        self._record: Any = None
-        self._handlers: dict[Seat, FlowHandler[Any]] | None = None
-        self._on_packet: tuple[tuple[Seat, Any], ...] = ()
-        self._on_data: tuple[tuple[Seat, Any], ...] = ()
-        self._streams: list[StreamBuffer | None] | None = None
-        self._sound = 0
+        self._inspection: Inspection = UNINSPECTED
 
     @property
     def to_server(self) -> Stats:
@@ -245,6 +233,12 @@ class Flow(Tracked):
         They become an event, `Recorded`; `[events] captures` is the folder for the files.
         """
         self.owner.save(self, reason, and_next)
+
+    def inspect(self) -> Inspection:
+        """For the engine: what plugins have to do with it, to be changed."""
+        if self._inspection is UNINSPECTED:
+            self._inspection = Inspection()
+        return self._inspection
 
     def info(self) -> FlowInfo:
         """The flow as events name it."""

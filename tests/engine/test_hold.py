@@ -95,7 +95,7 @@ def test_the_answer_may_be_a_handler_which_sees_what_has_waited() -> None:
     bench, dns = held(5)
     bench.advance(0.3)
     assert dns.client_sends(b"four")
-    (handler,) = dns.flow._handlers.values()
+    (handler,) = dns.flow._inspection.handlers.values()
     assert handler.packets == 4
 
 

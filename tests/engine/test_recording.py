@@ -168,7 +168,7 @@ def test_packets_of_a_flow_are_bounded() -> None:
 
     bench = Bench(Greedy, settings=EngineSettings(record=RecordLimits(packets=4)))
     talk(bench, *[b"x"] * 10)
-    assert len(bench.flows[0]._record.ring) == 4
+    assert len(bench.flows[0]._inspection.record.ring) == 4
 
 
 def test_nothing_is_left_of_flows_that_ended() -> None:

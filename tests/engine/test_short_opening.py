@@ -156,7 +156,7 @@ def _half_open(engine: Engine) -> list[Flow]:
 
 
 _OTHERS = ("lane", "owner", "tcp", "slot", "half_open", "before", "after", "verdict")
-_PLUGINS = ("_envelope", "_zone", "_handlers", "_on_packet", "_on_data", "_record", "_held")
+_PLUGINS = ("_envelope", "_zone", "_inspection")
 
 
 def _flow(flow: Flow, engine: Engine) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def _flow(flow: Flow, engine: Engine) -> dict[str, Any]:
     state["place"] = flow.key, flow.zone, flow.slot.tick if flow.slot else None
     state["encapsulation"] = flow.header, flow.local
     state["verdict"] = str(flow.verdict)
-    state["handlers"] = [type(handler).__name__ for handler in (flow._handlers or {}).values()]
-    state["hooks"] = [seat.name for seat, _ in flow._on_packet]
+    state["handlers"] = [type(handler).__name__ for handler in flow._inspection.handlers.values()]
+    state["hooks"] = [seat.name for seat, _ in flow._inspection.on_packet]
     state["tcp"] = _tcp(flow.tcp) if flow.tcp is not None else None
     return state
 

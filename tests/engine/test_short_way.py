@@ -129,8 +129,9 @@ class Engines:
     def _flow(self, flow: Flow) -> tuple[Any, ...]:
         tcp = flow.tcp
         numbers = values(tcp), values(tcp._edges if tcp is not None else None)
-        streams = [values(stream) for stream in flow._streams or ()]
-        return flow.mode, flow._sound, flow.packet, str(flow.verdict), numbers, streams
+        streams = [values(stream) for stream in flow._inspection.streams or ()]
+        sound = flow._inspection.sound
+        return flow.mode, sound, flow.packet, str(flow.verdict), numbers, streams
 
 
 def values(one: Any) -> dict[str, Any]:

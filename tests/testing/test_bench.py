@@ -53,8 +53,7 @@ class Sizes(FlowHandler["Blocks"]):
 
 def handler(bench: Bench) -> Sizes:
     (flow,) = bench.flows
-    assert flow._handlers is not None
-    (found,) = flow._handlers.values()
+    (found,) = flow._inspection.handlers.values()
     assert isinstance(found, Sizes)
     return found
 

@@ -181,7 +181,7 @@ def test_after_the_handshake_the_clamped_flow_is_bypassed() -> None:
     web = bench.tcp("10.0.0.1", "10.0.0.2", 80)
     web.client_sends(b"x")
     assert web.flow is not None
-    assert web.flow._on_packet == ()
+    assert web.flow._inspection.on_packet == ()
 
 
 def test_card_numbers_are_masked_in_one_piece() -> None:

@@ -65,7 +65,7 @@ def test_other_ports_are_not_looked_at() -> None:
     peers = Bench(LoginGuard).tcp(CLIENT, SERVER, 8021)
     assert peers.server_sends(GREETING[21] + REFUSAL[21] * 5)
     assert peers.flow is not None
-    assert peers.flow._on_data == ()
+    assert peers.flow._inspection.on_data == ()
 
 
 def test_reject_resets_both_ends() -> None:

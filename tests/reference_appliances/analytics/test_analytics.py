@@ -52,7 +52,7 @@ def test_flows_of_which_nothing_is_to_be_read_have_no_handler() -> None:
     middle.client_sends(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     for flow in bench.flows:
         assert flow.mode == BYPASSED
-        assert not flow._handlers
+        assert not flow._inspection.handlers
     bench.close()
     by_name = {record.application: record for record in records(bench)}
     assert set(by_name) == {"dns", "tls"}

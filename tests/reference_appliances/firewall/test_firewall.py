@@ -102,7 +102,8 @@ class TestTcp:
         assert web.server_sends(b"world")
         assert not web.verdict.terminal
         assert web.flow is not None
-        assert web.flow._on_packet == web.flow._on_data == ()
+        inspection = web.flow._inspection
+        assert inspection.on_packet == inspection.on_data == ()
         assert verdicts(bench) == [("allow", "web")]
         assert hits(bench) == {"web": 1}
 
