@@ -73,7 +73,7 @@ def growth(lab: Lab) -> Result:
     memory = Series("bytes", (grown.bytes_per_flow,))
     pause = Series("ms", (grown.pause_us / 1000,))
     targets = [
-        target_of(f"memory of a TCP flow, {flows:,} of them", memory, 1000, at_least=False),
+        target_of(f"memory of a TCP flow, {flows:,} of them", memory, 700, at_least=False),
         target_of("stop between two batches, p99.99", pause, 10, at_least=False),
     ]
     notes = [f"{grown.batches:,} batches of 64 packets; {grown.expired:,} flows expired meanwhile"]

@@ -75,10 +75,8 @@ an interrupt between processors for every packet and a batch did not. Without th
 even the C loop gets there, so these goals said nothing of the SDK and were given up. Those of today
 are what the present data path reaches on the machine of its developers, less the sixth that a
 neighbour on the same core takes from an interpreter more than from a kernel: a regression misses
-them, and they are no limit of what can be had. So is that of a flow's
-memory: 700 bytes were wanted, which would take fewer Python objects than a flow, its connection and
-both its keys are now. The others (flows, workers, floods, stops) are those that the SDK was
-designed for.
+them, and they are no limit of what can be had. The others (flows, memory, new flows, workers,
+floods, stops) are those that the SDK was designed for.
 """
 
 

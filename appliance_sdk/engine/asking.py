@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from appliance_sdk.engine.credibility import is_damaged
 from appliance_sdk.engine.decision import ASKED, FORWARD, REPLACED, Place
-from appliance_sdk.engine.direction import is_icmp_error
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
 from appliance_sdk.engine.streams import FINE, Judged
 from appliance_sdk.errors import MalformedPacket
+from appliance_sdk.flow.direction import is_icmp_error
 from appliance_sdk.flow.key import pack_ends
 from appliance_sdk.plugin.events import Dropped
 from appliance_sdk.plugin.flow import Flow
@@ -36,6 +36,8 @@ class Asking:
         self._streams = engine.streams
         self._find = engine.table.find
         self.one_view = Packet()
+        self._host = engine.host
+        self._host.packet = self.one_view
         """What all packets are seen through, but in debug mode."""
 
     def usual(self, flow: Flow, to_server: bool, buffer: Buffer, start: int, length: int) -> int:
@@ -56,7 +58,7 @@ class Asking:
             return self.packet(flow, to_server, buffer, inner, end, None, place)
         packet, guard, hooks = self.one_view, self._guard, inspection.on_packet
         packet.refill(buffer, inner, end, None, to_server)
-        flow.packet = packet
+        self._host.judged = flow
         for entry in hooks:
             seat, hook = entry
             guard.calling = seat
@@ -87,7 +89,7 @@ class Asking:
         ):
             place = flow.peer, flow._envelope.local, buffer, start, inner
             return self._answered(flow, packet, judged, [], buffer, inner, end, None, place)
-        flow.packet = None
+        self._host.judged = None
         packet.retire()
         return ASKED
 
@@ -140,7 +142,7 @@ class Asking:
         if self._streams.holds:
             holds += self._streams.take_holds()
         to_server, edited = packet.to_server, packet.edited()
-        self.release(flow, packet)
+        self.release(packet)
         if headers is None:
             headers = parse_packet(buffer, start, end)
         if holds and (drop or verdict is not None or flow.mode == BLOCKED):
@@ -239,12 +241,12 @@ class Asking:
         packet.refill(buffer, start, end, headers, to_server)
         if is_icmp_error(headers):
             packet.related = self._related(flow.lane.endpoint_id, buffer, headers)
-        flow.packet = packet
+        self._host.judged, self._host.packet = flow, packet
         return packet
 
-    def release(self, flow: Flow, packet: Packet) -> None:
+    def release(self, packet: Packet) -> None:
         """The plugins have seen it."""
-        flow.packet = None
+        self._host.judged = None
         packet.retire()
 
     def refuse(

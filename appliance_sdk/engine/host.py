@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from appliance_sdk.engine.engine import Engine
     from appliance_sdk.plugin.base import Plugin
     from appliance_sdk.plugin.handler import FlowHandler
+    from appliance_sdk.plugin.packet import Packet
 
 
 class Host:
@@ -24,6 +25,9 @@ class Host:
         self._engine = engine
         self._emit = emit
         self.log = log
+        self.judged: Flow | None = None
+        """The flow whose packet is in hand."""
+        self.packet: Packet | None = None
         self._seats = {id(seat.plugin): seat for seat in engine.pipeline.seats}
 
     @property

@@ -87,7 +87,7 @@ class Judge:
             self.opening.learn(flow)
         packet = self.asking.view(flow, buffer, start, end, headers, to_server)
         verdict, seat = engine.lifecycle.ask(flow)
-        self.asking.release(flow, packet)
+        self.asking.release(packet)
         return self._begun(flow, to_server, verdict, seat, headers, place)
 
     def asked(
@@ -162,7 +162,7 @@ class Judge:
         headers = parse_packet(datagram, inner, end)
         packet = self.asking.view(flow, datagram, inner, end, headers, waiting.to_server)
         answer = self._engine.lifecycle.ask(flow, first)
-        self.asking.release(flow, packet)
+        self.asking.release(packet)
         return answer
 
     def release(self, flow: Flow, waiting: Waiting) -> None:
@@ -274,7 +274,7 @@ class Judge:
         packet = self.asking.view(flow, buffer, start, end, headers, to_server)
         holds: list[tuple[Seat, Hold]] = []
         verdict, seat = self.asking.ask_hooks(flow, packet, hooks, holds)
-        self.asking.release(flow, packet)
+        self.asking.release(packet)
         discard(holds)
         if verdict is None:
             return self._engine.drop("hold_fragment") if holds else FORWARD

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from appliance_sdk.engine.direction import beginning
 from appliance_sdk.engine.held import Held
+from appliance_sdk.flow.direction import OPENED, Beginning, beginning
 from appliance_sdk.flow.key import FlowKey, pack_ends, swap_ends
 from appliance_sdk.flow.tcp import TcpTracker
 from appliance_sdk.flow.timers import Timers
@@ -60,7 +60,7 @@ class Lifecycle:
         lane = self._table.lane(endpoint_id, headers.protocol)
         if not start.to_server:
             ends = swap_ends(ends)
-        flow = self.begin(lane, ends, zone, tcp, start.midstream, start.sure)
+        flow = self.begin(lane, ends, zone, tcp, start)
         if tcp is not None and headers.flags & (SYN | ACK) == SYN:
             # Also if the SYN is refused now: sent again, it must find this flow and its verdict.
             tcp.opening_seq = headers.seq
@@ -74,23 +74,20 @@ class Lifecycle:
         ends: bytes,
         zone: Zone,
         tcp: TcpTracker | None,
-        midstream: bool,
-        sure: bool,
+        start: Beginning,
     ) -> Flow:
         """A flow from now on, not in the table yet; nothing is known of its encapsulation."""
         number = self._next_id
         self._next_id = number + 1
         engine = self._engine
         timeout_s = self._other_idle_s if tcp is None else self._half_open_s
-        return Flow(
-            number, lane, ends, engine.now, timeout_s, zone, engine.host, tcp, midstream, sure
-        )
+        return Flow(number, lane, ends, engine.now, timeout_s, zone, tcp, start)
 
     def revived(self, key: FlowKey, zone: Zone) -> Flow:
         """A flow from a saved state; TCP numbers are learnt again from its next packets."""
         tcp = TcpTracker(midstream=True) if key[1] == _TCP else None
         lane, ends = self._table.lane(key[0], key[1]), pack_ends(*key[2:])
-        flow = self.begin(lane, ends, zone, tcp, False, True)
+        flow = self.begin(lane, ends, zone, tcp, OPENED)
         flow.timeout_s = self._idle_s(tcp)
         return flow
 

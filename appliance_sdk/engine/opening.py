@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from appliance_sdk.engine.decision import ASKED, FORWARD
-from appliance_sdk.engine.direction import is_served
+from appliance_sdk.flow.direction import GUESSED, OPENED, is_served
 from appliance_sdk.flow.envelope import HEADER_BYTES, WHOLE
 from appliance_sdk.flow.tcp import TcpTracker
 from appliance_sdk.plugin.flow import Flow
@@ -82,7 +82,7 @@ class Opening:
         if zone is None or ends[4] >= _FIRST_MULTICAST or answer == ends:
             return ASKED
         engine, lifecycle = self._engine, self._lifecycle
-        tcp, sure, seq, payload = None, True, 0, 0
+        tcp, first, seq, payload = None, OPENED, 0, 0
         if lane.protocol == _TCP:
             if length < 40:
                 return ASKED
@@ -95,19 +95,21 @@ class Opening:
             tcp.opening_seq = seq
         else:
             source_port, destination_port = _PORTS(ends, 8)
-            sure = is_served(destination_port, source_port)
+            if not is_served(destination_port, source_port):
+                first = GUESSED
         if self._table.full and not lifecycle.make_room():
             return ASKED
-        flow = lifecycle.begin(lane, ends, zone, tcp, False, sure)
+        flow = lifecycle.begin(lane, ends, zone, tcp, first)
         flow._envelope = engine.envelope(head, local)
         flow._cookie = cookie
         flow.peer = engine.one_peer(peer)
         packet = self._packet
         inner = start + HEADER_BYTES
         packet.refill(buffer, inner, inner + length, None, True)
-        flow.packet = packet
+        host = engine.host
+        host.judged = flow
         verdict, seat = lifecycle.ask(flow)
-        flow.packet = None
+        host.judged = None
         packet.retire()
         if verdict is None and not flow.mode:
             lifecycle.admit_usual(flow, shard, answer)

@@ -9,6 +9,7 @@ import msgspec
 
 from appliance_sdk.errors import PluginError
 from appliance_sdk.flow.codec import decode_state, encode_state
+from appliance_sdk.flow.direction import one_beginning
 from appliance_sdk.flow.key import FlowKey
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler
@@ -88,8 +89,7 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
     flow = engine.lifecycle.revived(record.key, zone)
     flow.opened_at = engine.now - record.age_s
     flow.last_seen = engine.now - record.silent_s
-    flow.midstream = record.midstream
-    flow.direction_sure = record.direction_sure
+    flow._beginning = one_beginning(True, record.direction_sure, record.midstream)
     flow.packets_to_server, flow.bytes_to_server = record.counters[:2]
     flow.packets_to_client, flow.bytes_to_client = record.counters[2:]
     flow._asked = len(zone.seats)

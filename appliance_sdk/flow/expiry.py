@@ -34,7 +34,7 @@ class Tracked(Link):
     """What table and wheel need of a flow: where it is found, when it was last seen, how long it
     may rest."""
 
-    __slots__ = ("ends", "half_open", "lane", "last_seen", "slot", "timeout_s")
+    __slots__ = ("ends", "half_open", "lane", "last_seen", "timeout_s")
 
     def __init__(self, lane: Lane[Any], ends: bytes, now: float, timeout_s: float) -> None:
         self.before = self.after = None
@@ -45,7 +45,6 @@ class Tracked(Link):
         self.timeout_s = timeout_s
         self.half_open: Turn | None = None
         """Such flows go first when room is needed."""
-        self.slot: Slot | None = None
 
     @property
     def key(self) -> FlowKey:
@@ -75,17 +74,12 @@ class Expiry(Generic[F]):
         if slot is None:
             slot = self._slots[tick] = Slot(tick)
             heapq.heappush(self._ticks, tick)
-        elif flow.slot is slot:
-            return
-        if flow.slot is not None:
-            flow.leave()
-        flow.slot = slot
+        flow.leave()
         slot.append(flow)
 
     def discard(self, flow: F) -> None:
         """Forget a flow."""
         flow.leave()
-        flow.slot = None
 
     def next_deadline(self) -> float:
         """The earliest time at which `due` may find something, math.inf if there is none."""

@@ -14,8 +14,8 @@ F = TypeVar("F", bound="Tracked")
 
 SHARD_SHIFT = 48
 """Which bits of the ends' hash choose the shard; a dictionary looks at the low ones first."""
-SHARD_MASK = 255
-"""256 dictionaries, not one: a dictionary that grows is copied in one go, and packets wait."""
+SHARD_MASK = 63
+"""64 dictionaries, not one: a dictionary that grows is copied in one go, and packets wait."""
 
 _USUAL = (6, 17)
 _FEW = 8

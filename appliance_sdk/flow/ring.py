@@ -12,7 +12,7 @@ class Link:
     after: Link | None
 
     def leave(self) -> None:
-        """Go out of the ring."""
+        """Go out of the ring, if it is in one."""
         before, after = self.before, self.after
         if before is not None and after is not None:
             before.after, after.before = after, before

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from appliance_sdk.flow.direction import Beginning
 from appliance_sdk.flow.envelope import NO_ENVELOPE, WHOLE, Envelope
 from appliance_sdk.flow.expiry import Tracked
 from appliance_sdk.flow.key import unpack_ends
@@ -27,6 +28,10 @@ PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 
 class FlowOwner(Protocol):
     """What a flow and its handlers ask of the engine they live in."""
+
+    judged: Flow | None
+    """The flow whose packet is in hand."""
+    packet: Packet | None
 
     def alert(self, flow: Flow, message: str, rule: str, severity: int, fields: Any) -> None: ...
     def decide(self, flow: Flow, verdict: Verdict) -> None: ...
@@ -50,6 +55,7 @@ class Flow(Tracked):
 
     __slots__ = (
         "_asked",
+        "_beginning",
         "_cookie",
         "_envelope",
         "_inspection",
@@ -57,14 +63,10 @@ class Flow(Tracked):
         "bytes_to_client",
         "bytes_to_server",
         "decided_by",
-        "direction_sure",
         "end_reason",
         "id",
-        "midstream",
         "mode",
         "opened_at",
-        "owner",
-        "packet",
         "packets_to_client",
         "packets_to_server",
         "peer",
@@ -81,34 +83,25 @@ class Flow(Tracked):
         now: float,
         timeout_s: float,
         zone: Zone,
-        owner: FlowOwner,
         tcp: TcpTracker | None,
-        midstream: bool,
-        direction_sure: bool,
+        beginning: Beginning,
     ) -> None:
         # All by position, and not through super(): a storm makes tens of thousands a second.
         Tracked.__init__(self, lane, ends, now, timeout_s)
         self.id = id_
         """Unique while the appliance runs; `flow_id` in EVE records."""
-        self.owner = owner
         self.opened_at = now
         """When its first packet came."""
         self.packets_to_server = self.bytes_to_server = 0
         self.packets_to_client = self.bytes_to_client = 0
         self.tcp = tcp
         """What is known of the TCP connection; None for other protocols."""
-        self.midstream = midstream
-        """The beginning was not seen here."""
-        self.direction_sure = direction_sure
-        """False if who opened the flow is a guess from its ports."""
         self.verdict: Verdict = Verdict.CONTINUE
         """The verdict that stands, with reason and rule."""
         self.decided_by = ""
         """The plugin or policy that gave the verdict."""
         self.end_reason = ""
         """How the flow ended, "" while it lives: "fin", "rst", "idle", "blocked" and so on."""
-        self.packet: Packet | None = None
-        """The packet in hand; None in `woken` and `recheck`."""
         self.peer = b""
         """For the engine: where its newest packet came from, port and address."""
         self.mode = 0
@@ -116,10 +109,32 @@ class Flow(Tracked):
         self.reported = False
         """For the engine: the first dropped packet was reported."""
         self._zone = zone
+        self._beginning = beginning
         self._envelope: Envelope = NO_ENVELOPE
         self._cookie = WHOLE
         self._asked = 0
         self._inspection: Inspection = UNINSPECTED
+
+    @property
+    def packet(self) -> Packet | None:
+        """The packet in hand; None in `woken` and `recheck`."""
+        owner = self._zone.owner
+        return owner.packet if owner.judged is self else None
+
+    @property
+    def midstream(self) -> bool:
+        """The beginning was not seen here."""
+        return self._beginning.midstream
+
+    @property
+    def direction_sure(self) -> bool:
+        """False if who opened the flow is a guess from its ports."""
+        return self._beginning.sure
+
+    @property
+    def owner(self) -> FlowOwner:
+        """For handlers: the engine that it lives in."""
+        return self._zone.owner
 
     @property
     def to_server(self) -> Stats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import pluggy
@@ -14,6 +14,7 @@ from appliance_sdk.errors import ConfigError, PluginError
 from appliance_sdk.plugin import hookspecs
 from appliance_sdk.plugin.base import Plugin, PluginHost, overrides
 from appliance_sdk.plugin.config import PluginConfig, decode_config, merged, near_miss
+from appliance_sdk.plugin.flow import FlowOwner
 from appliance_sdk.plugin.hookspecs import PLUGIN_HOOKS
 from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.wire.geneve import parse_endpoint
@@ -97,10 +98,17 @@ class Seat:
         return f"<Seat {self.name} in {self.zone}>"
 
 
+class Owner(PluginHost, FlowOwner, Protocol):
+    """What plugins, flows and handlers ask of the engine they live in."""
+
+
 class Zone:
     """Endpoints judged alike, and the plugins that judge them, in the configured order."""
 
-    __slots__ = ("name", "seats")
+    __slots__ = ("name", "owner", "seats")
+
+    owner: FlowOwner
+    """The engine that its flows live in, from `Pipeline.bind` on."""
 
     def __init__(self, name: str, seats: tuple[Seat, ...]) -> None:
         self.name = name
@@ -172,8 +180,10 @@ class Pipeline:
                 endpoints[endpoint_id] = zone
         return cls(built, endpoints)
 
-    def bind(self, host: PluginHost) -> None:
-        """Tell every plugin instance which engine it lives in."""
+    def bind(self, host: Owner) -> None:
+        """Tell every zone and every plugin instance which engine it lives in."""
+        for zone in self.zones.values():
+            zone.owner = host
         for seat in self.seats:
             if isinstance(seat.plugin, Plugin):
                 seat.plugin._host = host

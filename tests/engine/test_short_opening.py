@@ -155,7 +155,7 @@ def _half_open(engine: Engine) -> list[Flow]:
     return found
 
 
-_OTHERS = ("lane", "owner", "tcp", "slot", "half_open", "before", "after", "verdict")
+_OTHERS = ("lane", "tcp", "half_open", "before", "after", "verdict")
 _PLUGINS = ("_envelope", "_zone", "_inspection")
 
 
@@ -168,7 +168,7 @@ def _flow(flow: Flow, engine: Engine) -> dict[str, Any]:
         (flow, True),
         (flow, False),
     ]
-    state["place"] = flow.key, flow.zone, flow.slot.tick if flow.slot else None
+    state["place"] = flow.key, flow.zone, flow.after is not None
     state["encapsulation"] = flow.header, flow.local
     state["verdict"] = str(flow.verdict)
     state["handlers"] = [type(handler).__name__ for handler in flow._inspection.handlers.values()]

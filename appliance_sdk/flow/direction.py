@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from appliance_sdk.wire.packet import ACK, SYN, Headers
@@ -27,6 +28,18 @@ class Beginning(NamedTuple):
     """The flow's real beginning was not seen here."""
 
 
+@functools.cache
+def one_beginning(to_server: bool, sure: bool, midstream: bool) -> Beginning:
+    """The same object each time: every flow keeps its beginning."""
+    return Beginning(to_server, sure, midstream)
+
+
+OPENED = one_beginning(True, True, False)
+"""The client's first packet, without a doubt."""
+GUESSED = one_beginning(True, False, False)
+"""The same by the ports."""
+
+
 def beginning(headers: Headers) -> Beginning:
     """Read direction from a SYN, else a SYN+ACK, else the known or lower port.
 
@@ -36,13 +49,13 @@ def beginning(headers: Headers) -> Beginning:
     if headers.protocol == _TCP:
         if headers.flags & SYN:
             is_answer = bool(headers.flags & ACK)
-            return Beginning(not is_answer, True, is_answer)
+            return one_beginning(not is_answer, True, is_answer)
         to_server = is_served(headers.destination_port, headers.source_port)
-        return Beginning(to_server, False, True)
+        return one_beginning(to_server, False, True)
     if headers.protocol == _UDP:
-        return Beginning(True, is_served(headers.destination_port, headers.source_port), False)
+        return one_beginning(True, is_served(headers.destination_port, headers.source_port), False)
     answer = (headers.protocol, headers.icmp_type) in _ECHO_REPLIES
-    return Beginning(not answer, not answer, answer)
+    return one_beginning(not answer, not answer, answer)
 
 
 def is_icmp_error(headers: Headers) -> bool:
