@@ -132,8 +132,7 @@ class Flow(Tracked):
         return self._beginning.sure
 
     @property
-    def owner(self) -> FlowOwner:
-        """For handlers: the engine that it lives in."""
+    def _owner(self) -> FlowOwner:
         return self._zone.owner
 
     @property
@@ -218,11 +217,11 @@ class Flow(Tracked):
         self, message: str, *, rule: str | int = "", severity: int = 2, **fields: Any
     ) -> None:
         """Report something a person should know about this flow; 1 is high, 3 is low severity."""
-        self.owner.alert(self, message, str(rule), severity, fields)
+        self._owner.alert(self, message, str(rule), severity, fields)
 
     def set(self, verdict: Verdict) -> None:
         """Decide the flow outside a packet: from a timer or a reload. DROP counts as BLOCK."""
-        self.owner.decide(self, verdict)
+        self._owner.decide(self, verdict)
 
     def hold(self, answer: Awaitable[Any], *, timeout_s: float, otherwise: Verdict) -> Hold:
         """Have the flow wait for a verdict: `return flow.hold(ask(ip), timeout_s=…, otherwise=…)`.
@@ -240,14 +239,14 @@ class Flow(Tracked):
         They are copies, and the flow is never bypassed meanwhile: for flows that need it. Bounded
         by `[engine.record]`.
         """
-        self.owner.record(self, packets)
+        self._owner.record(self, packets)
 
     def save(self, reason: str, *, and_next: int = 0) -> None:
         """Have what is on record written to a file, and the next `and_next` packets with it.
 
         They become an event, `Recorded`; `[events] captures` is the folder for the files.
         """
-        self.owner.save(self, reason, and_next)
+        self._owner.save(self, reason, and_next)
 
     def inspect(self) -> Inspection:
         """For the engine: what plugins have to do with it, to be changed."""

@@ -72,7 +72,7 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
 
     def wake(self, after_s: float) -> None:
         """Have `woken` called in `after_s` seconds; a second call moves the first."""
-        self._wake_at = after_s if self._flow is None else self._flow.owner.wake(self, after_s)
+        self._wake_at = after_s if self._flow is None else self._flow._owner.wake(self, after_s)
 
     def packet(self, packet: Packet) -> Outcome:
         """Each packet of the flow, before TCP tracking and reassembly."""
