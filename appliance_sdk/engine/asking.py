@@ -36,9 +36,9 @@ class Asking:
         self._streams = engine.streams
         self._find = engine.table.find
         self.one_view = Packet()
+        """What all packets are seen through, but in debug mode."""
         self._host = engine.host
         self._host.packet = self.one_view
-        """What all packets are seen through, but in debug mode."""
 
     def usual(self, flow: Flow, to_server: bool, buffer: Buffer, start: int, length: int) -> int:
         """The short way of a datagram with GWLB's own header, at `start`, and a TCP or UDP packet

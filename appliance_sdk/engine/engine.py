@@ -42,6 +42,9 @@ _ANOMALY_PERIOD_S = 1.0
 # In the same byte order: the total length and the fragment field are compared, nothing else, too.
 _USUAL = struct.Struct("<36sIBxHxxHxB2x12s").unpack_from
 _LEAST = 28  # of the packet, with the shortest transport header, UDP's
+# What stands behind the same header in an IPv6 packet: payload length, next header, both ends.
+_USUAL_IPV6 = struct.Struct("<44xHBx36s").unpack_from
+_LEAST_IPV6 = 48
 _FRAGMENT = 0xFF3F  # all of the field but "don't fragment" and the bit that is reserved
 _TCP_FIELDS = struct.Struct(">IIBB").unpack_from
 _LONGEST = 9216
@@ -230,13 +233,22 @@ class Engine:
         length = end - start - HEADER_BYTES
         if _LEAST <= length <= self._longest:
             head, cookie, version, total, fragment, protocol, ends = _USUAL(buffer, start)
-            if version == 0x45 and total == _SWAPPED[length] and not fragment & _FRAGMENT:
+            ip_bytes = 20
+            if version == 0x45:
+                usual = total == _SWAPPED[length] and not fragment & _FRAGMENT
+            elif version & 0xF0 == 0x60 and length >= _LEAST_IPV6:
+                ip_bytes = 40
+                total, protocol, ends = _USUAL_IPV6(buffer, start)
+                usual = total == _SWAPPED[length - ip_bytes]
+            else:
+                usual = False
+            if usual:
                 lane = self._usual_lanes[protocol].get(head)
                 if lane is not None:
                     shard = lane.shards[hash(ends) >> SHARD_SHIFT & SHARD_MASK]
                     flow = shard.get(ends)
                     if flow is None:
-                        if peer[2:] in self._origins_seen:
+                        if version == 0x45 and peer[2:] in self._origins_seen:
                             decision = self._opened(
                                 lane, shard, head, cookie, ends, buffer, start, length, peer, local
                             )
@@ -250,7 +262,7 @@ class Engine:
                     ):
                         if flow.tcp is not None:
                             decision = self._segment(
-                                flow, flow.tcp, ends == flow.ends, buffer, start, length
+                                flow, flow.tcp, ends == flow.ends, buffer, start, length, ip_bytes
                             )
                             if decision != ASKED:
                                 return decision
@@ -279,13 +291,21 @@ class Engine:
             return self.drop(error.reason)
 
     def _segment(
-        self, flow: Flow, tcp: TcpTracker, to_server: bool, buffer: Buffer, start: int, length: int
+        self,
+        flow: Flow,
+        tcp: TcpTracker,
+        to_server: bool,
+        buffer: Buffer,
+        start: int,
+        length: int,
+        ip_bytes: int,
     ) -> int:
-        """A TCP segment of a known flow; ASKED, and nothing done, if it needs a closer look."""
-        if length < 40:
+        """A TCP segment of a known flow, behind an IP header of so many bytes; ASKED, and nothing
+        done, if it needs a closer look."""
+        if length < ip_bytes + 20:
             return ASKED
-        seq, ack, offset, flags = _TCP_FIELDS(buffer, start + 64)
-        payload = length - 20 - (offset >> 4 << 2)
+        seq, ack, offset, flags = _TCP_FIELDS(buffer, start + ip_bytes + 44)
+        payload = length - ip_bytes - (offset >> 4 << 2)
         if offset < 0x50 or payload < 0 or flags & (SYN | ACK) == SYN or flags & RST:
             return ASKED
         if to_server:

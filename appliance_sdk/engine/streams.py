@@ -86,12 +86,14 @@ class Streams:
         """The verdicts to be waited for that were given since `take_holds`."""
 
     def usual(self, flow: Flow, packet: Packet, now: float) -> Judged:
-        """`judge` for a packet with an IPv4 header without options and TCP or UDP in it.
+        """`judge` for a packet with TCP or UDP behind an IP header without options or extensions.
 
         The short way of a segment that is next in its stream: no header is parsed that no handler
         asks for. Until it is known to be one, nothing is done that `judge` could not do again.
         """
         buffer, start, end = packet._buffer, packet._start, packet._end
+        if buffer[start] != 0x45:
+            return self.judge(flow, packet, now)
         inspection = flow._inspection
         to_server, streams = packet.to_server, inspection.streams
         if streams is None:
