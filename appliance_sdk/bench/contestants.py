@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from appliance_sdk.bench import plugins
 from appliance_sdk.bench.ebpf import attach_xdp, load_xdp
 from appliance_sdk.bench.hairpin import hairpin
-from appliance_sdk.bench.network import APPLIANCE_DEVICE, NODE, Network
+from appliance_sdk.bench.load import NODE
+from appliance_sdk.bench.network import APPLIANCE_DEVICE, Network
 from appliance_sdk.bench.processors import family
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.wire.geneve import PORT

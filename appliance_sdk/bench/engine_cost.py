@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from appliance_sdk.bench import plugins
 from appliance_sdk.bench.frames import Frames
-from appliance_sdk.bench.generator import Load
-from appliance_sdk.bench.network import NODE
+from appliance_sdk.bench.load import NODE, Load
 from appliance_sdk.engine import Engine, EngineSettings
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.plugin.manager import Enabled, Pipeline

@@ -73,8 +73,9 @@ class Result(NamedTuple):
 def target_of(
     name: str, series: Series, goal: float, *, at_least: bool = True, unit: str = ""
 ) -> Target:
-    """A target that is judged by the median of its runs."""
-    return Target(name, unit or series.unit, goal, at_least, series.median, series.runs)
+    """A target that is judged by the run that was disturbed least, see `_compared`."""
+    best = series.most if at_least else series.least
+    return Target(name, unit or series.unit, goal, at_least, best, series.runs)
 
 
 def speed_target(name: str, cost: Series, other: Series, goal: float) -> Target:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from appliance_sdk.bench.generator import Load
-from appliance_sdk.bench.network import APPLIANCE_MAC, NODE, NODE_MAC
+from appliance_sdk.bench.load import APPLIANCE_MAC, NODE, NODE_MAC, Load
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.wire.build import build_ip, build_tcp, build_udp
 from appliance_sdk.wire.geneve import ETHERTYPE_IPV4, ETHERTYPE_IPV6, PORT, build_geneve

@@ -6,18 +6,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from appliance_sdk.bench.compiled import build
-from appliance_sdk.bench.network import (
-    APPLIANCE_MAC,
-    NODE,
-    NODE_DEVICE,
-    NODE_MAC,
-    Network,
-)
+from appliance_sdk.bench.load import APPLIANCE_MAC, NODE, NODE_MAC, Load
+from appliance_sdk.bench.network import NODE_DEVICE, Network
 from appliance_sdk.errors import HarnessError
 
 COMPILED, PYTHON = "compiled C", "Python"
@@ -35,34 +29,6 @@ _FIELDS = (  # of a reply, by where they end in its frame
     (82, "flow cookie option"),
     (1 << 30, "inner packet"),
 )
-
-
-class Load(NamedTuple):
-    """What to send. Frames are functions of their numbers, see helper/frames.h."""
-
-    flows: int = 1000
-    """0: each packet begins another one."""
-    size: int = 512
-    """Bytes of the inner packet."""
-    tcp: bool = False
-    ipv6: bool = False
-    one_way: bool = False
-    """All from client to server; else every other round goes back."""
-    epoch: int = 0
-    """Another number: other flows."""
-    open_rounds: int = 2
-    """Sent to every flow before anything is measured; TCP needs three, its handshake."""
-    rate: float = 0.0
-    """Packets a second; 0: as many as the window lets, or as there can be."""
-    window: int = 0
-    """Packets under way at most; 0: no limit, so with no rate either it is a flood."""
-    burst: int = 1
-    """Packets sent together."""
-    seconds: float = 1.0
-    packets: int = 0
-    """At most, 0: no limit."""
-    whole_every: int = 1000
-    """Every so many replies are compared byte for byte, not only their headers."""
 
 
 class FirstWrong(msgspec.Struct, frozen=True):

@@ -19,8 +19,7 @@ from pathlib import Path
 import msgspec
 
 from appliance_sdk.bench.frames import HANDSHAKE, Frames
-from appliance_sdk.bench.generator import Load
-from appliance_sdk.bench.network import NODE
+from appliance_sdk.bench.load import NODE, Load
 from appliance_sdk.engine import FORWARD, Engine, EngineSettings
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.plugin.manager import Pipeline

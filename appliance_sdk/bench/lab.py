@@ -12,7 +12,8 @@ from typing import NamedTuple, Self
 from appliance_sdk.bench.compiled import build
 from appliance_sdk.bench.contestants import Appliance, Contestant, Hairpin, Program
 from appliance_sdk.bench.figures import Result, Row, Series, Target
-from appliance_sdk.bench.generator import Generator, Load, Sending, Sent
+from appliance_sdk.bench.generator import Generator, Sending, Sent
+from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.machine import share_cores
 from appliance_sdk.bench.network import Network
 from appliance_sdk.errors import HarnessError
@@ -39,16 +40,18 @@ class Pace(NamedTuple):
     """Halvings in the search for the highest rate without loss."""
     flood_s: float
     many_flows: int
-    packets: int
-    """Round trips of the local load balancer in one run."""
     judged: int
     """Packets that the engine alone judges in one run."""
+    packets: int
+    """Round trips of the local load balancer in one run."""
     hours: float
-    """Of its clock, likewise."""
+    """Of its clock, in one run."""
+    days: int
+    """Such runs, which may take their time."""
 
 
-QUICK = Pace(0.15, 12, 0.3, 3, 2, 3.0, 300_000, 40_000, 16_000, 1.0)
-FULL = Pace(0.3, 30, 1.0, 7, 5, 10.0, 1_000_000, 100_000, 32_000, 24.0)
+QUICK = Pace(0.15, 12, 0.3, 3, 2, 3.0, 150_000, 16_000, 10_000, 0.25, 8)
+FULL = Pace(0.3, 30, 1.0, 7, 5, 10.0, 1_000_000, 32_000, 30_000, 24.0, 2)
 
 
 class Entry(NamedTuple):

@@ -8,16 +8,13 @@ import subprocess
 from collections.abc import Sequence
 from typing import IO, Self
 
+from appliance_sdk.bench.load import APPLIANCE_MAC, NODE, NODE_MAC
 from appliance_sdk.bench.priority import prefer
 from appliance_sdk.bench.receiving import received_by_thread
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.harness.namespaces import Namespace
 from appliance_sdk.server.orphan import die_with_parent
 
-NODE = "10.200.0.1"
-"""Where GWLB sends from. No interface has this address: the kernel there must not answer."""
-NODE_MAC = "02:00:00:00:00:aa"
-APPLIANCE_MAC = "02:00:00:00:00:02"
 NODE_DEVICE, APPLIANCE_DEVICE = "gwlb", "appliance"
 MTU_BYTES = 9216
 """EC2's largest MTU is 9,001; an 8,500-byte packet in GENEVE needs 8,568."""

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from appliance_sdk.bench.contestants import Appliance
 from appliance_sdk.bench.figures import Result, Row, Series, Target, target_of
-from appliance_sdk.bench.generator import Load, Sent
+from appliance_sdk.bench.generator import Sent
 from appliance_sdk.bench.lab import Entry, Lab
+from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.measures import RATE, rates
 from appliance_sdk.errors import HarnessError
 

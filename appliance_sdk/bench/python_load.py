@@ -14,7 +14,8 @@ from contextlib import suppress
 import msgspec
 
 from appliance_sdk.bench.frames import GENEVE_AT, HANDSHAKE, INNER, MARK_BYTES, Frames
-from appliance_sdk.bench.generator import FirstWrong, Latency, Load, Sent
+from appliance_sdk.bench.generator import FirstWrong, Latency, Sent
+from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.processors import Processors
 from appliance_sdk.wire.checksum import checksum, transport_checksum
 from appliance_sdk.wire.packet import ACK, SYN, UDP

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from appliance_sdk.bench.figures import Result, Series, cost_target, target_of
-from appliance_sdk.bench.generator import Load, Sent
+from appliance_sdk.bench.generator import Sent
 from appliance_sdk.bench.lab import WINDOW, Entry, Lab
+from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.measures import PROCESS, process_us, saturation_row
 from appliance_sdk.errors import HarnessError
 

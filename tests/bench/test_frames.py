@@ -12,7 +12,8 @@ import pytest
 
 from appliance_sdk.bench.compiled import build
 from appliance_sdk.bench.frames import GENEVE_AT, INNER, Frames
-from appliance_sdk.bench.generator import FirstWrong, Load
+from appliance_sdk.bench.generator import FirstWrong
+from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.python_load import Checker
 from appliance_sdk.errors import HarnessError
 from appliance_sdk.wire.checksum import checksum, transport_checksum

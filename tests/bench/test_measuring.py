@@ -18,8 +18,9 @@ from wrong_appliance import FAULTS
 
 from appliance_sdk.bench.contestants import Contestant
 from appliance_sdk.bench.frames import Frames
-from appliance_sdk.bench.generator import COMPILED, PYTHON, Load
+from appliance_sdk.bench.generator import COMPILED, PYTHON
 from appliance_sdk.bench.lab import Entry, Lab
+from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.network import APPLIANCE_DEVICE
 from appliance_sdk.bench.processors import family, process_time
 from appliance_sdk.errors import HarnessError

@@ -18,8 +18,10 @@ from small_lab import TINY, why_no_namespaces
 
 from appliance_sdk.bench import engine_cost, growth, in_process, lab
 from appliance_sdk.bench.ebpf import load_xdp
+from appliance_sdk.bench.figures import Result, Series, target_of
 from appliance_sdk.bench.hairpin import hairpin
-from appliance_sdk.bench.scenarios import SCENARIOS
+from appliance_sdk.bench.report import run_scenarios
+from appliance_sdk.bench.scenarios import SCENARIOS, Scenario
 from appliance_sdk.cli.bench import bench
 from appliance_sdk.errors import ApplianceError, HarnessError
 
@@ -79,6 +81,37 @@ def test_without_a_network_figures_are_shown_and_written(run: Run, tmp_path: Pat
     assert "round trips" in done.output
     assert "| round trips | at least 60k 1/s |" in paths[2].read_text()
     assert paths[1].read_text() == ""  # nothing with a rate of packets
+
+
+def test_what_misses_a_goal_is_measured_once_more_and_says_so() -> None:
+    measured = iter([(50.0, 8.0), (41_000.0, 11.0)])
+
+    def scenario(_lab: lab.Lab) -> Result:
+        rate, stop = next(measured)
+        targets = [
+            target_of("rate", Series("1/s", (rate,)), 40_000),
+            target_of("stop", Series("ms", (stop,)), 10, at_least=False),
+        ]
+        return Result("storm", "", [], targets, ["a note"])
+
+    with lab.Lab(TINY) as small:
+        report = run_scenarios(small, [Scenario("storm", "", scenario, False)])
+    assert report.ok
+    (result,) = report.results
+    assert [target.measured for target in result.targets] == [41_000.0, 8.0]
+    assert result.notes == ["a note", "measured twice, the first time: rate: 50 1/s"]
+
+
+def test_what_misses_a_goal_twice_has_missed_it() -> None:
+    measured = iter([3.0, 2.0, 5.0])
+
+    def scenario(_lab: lab.Lab) -> Result:
+        return Result("growth", "", [], [target_of("x", Series("", (next(measured),)), 4.0)])
+
+    with lab.Lab(TINY) as small:
+        report = run_scenarios(small, [Scenario("growth", "", scenario, False)])
+    assert not report.ok
+    assert next(measured) == 5.0
 
 
 def test_json_on_standard_output_stands_alone(run: Run) -> None:

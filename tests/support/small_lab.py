@@ -17,9 +17,10 @@ TINY = Pace(
     steps=1,
     flood_s=0.3,
     many_flows=2000,
-    packets=200,
     judged=640,
+    packets=200,
     hours=0.01,
+    days=2,
 )
 WRONG = Path(__file__).with_name("wrong_appliance.py")
 
