@@ -14,11 +14,9 @@ F = TypeVar("F", bound="Tracked")
 
 SHARD_SHIFT = 48
 """Which bits of the ends' hash choose the shard; a dictionary looks at the low ones first."""
-SHARD_MASK = 63
-"""64 dictionaries, not one: a dictionary that grows is copied in one go, and packets wait."""
-
-_USUAL = (6, 17)
-_FEW = 8
+MANY_SHARDS, FEW_SHARDS = 64, 8
+"""Dictionaries, not one: a dictionary that grows is copied in one go, and packets wait."""
+SHARD_MASK = MANY_SHARDS - 1
 
 
 class Lane(Generic[F]):
@@ -30,13 +28,13 @@ class Lane(Generic[F]):
 
     __slots__ = ("_own", "endpoint_id", "protocol", "shards")
 
-    def __init__(self, endpoint_id: int, protocol: int) -> None:
+    def __init__(self, endpoint_id: int, protocol: int, own: int = MANY_SHARDS) -> None:
+        """With so many dictionaries of its own, of which each then stands for several shards."""
         self.endpoint_id = endpoint_id
         self.protocol = protocol
-        # An endpoint may be sent packets of every protocol: the rare ones must not cost as much.
-        self._own = SHARD_MASK + 1 if protocol in _USUAL else _FEW
-        shards: list[dict[bytes, F]] = [{} for _ in range(self._own)]
-        self.shards = shards * ((SHARD_MASK + 1) // self._own)
+        self._own = own
+        shards: list[dict[bytes, F]] = [{} for _ in range(own)]
+        self.shards = shards * (MANY_SHARDS // own)
 
     def __iter__(self) -> Iterator[F]:
         shards = self.shards[: self._own]

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from appliance_sdk.flow.expiry import Expiry, Tracked, Turn
 from appliance_sdk.flow.key import FlowKey, pack_ends, swap_ends
-from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT, Lane
+from appliance_sdk.flow.lane import FEW_SHARDS, MANY_SHARDS, SHARD_MASK, SHARD_SHIFT, Lane
 from appliance_sdk.flow.ring import Ring
 
 F = TypeVar("F", bound=Tracked)
@@ -48,7 +48,11 @@ class FlowTable(Generic[F]):
         if lane is None:
             if len(self._lanes) >= self._enough:
                 self._forget_lanes()
-            lane = self._lanes[endpoint_id, protocol] = Lane(endpoint_id, protocol)
+            # An endpoint may be sent packets of every protocol, and a header name any endpoint: the
+            # rare ones and a flood of them must not cost as much.
+            usual = protocol in self.usual and len(self._lanes) < _FEW_LANES
+            own = MANY_SHARDS if usual else FEW_SHARDS
+            lane = self._lanes[endpoint_id, protocol] = Lane(endpoint_id, protocol, own)
         return lane
 
     def meet(self, lane: Lane[F], head: bytes) -> None:

@@ -204,3 +204,19 @@ def test_every_flow_comes_up_exactly_once_and_not_before_its_time(
     rest = expiry.due(now + 1000, 10_000)
     assert {f.key[4] for f in rest} == set(live)
     assert len(rest) == len(live)
+
+
+def test_a_flood_of_endpoints_takes_little_for_each_and_finds_every_flow() -> None:
+    table: FlowTable[Tracked] = FlowTable(2000)
+    flows = []
+    for endpoint in range(1000):
+        flows.append(flow(1, lane=table.lane(endpoint, 6)))
+        table.add(flows[-1], True)
+    dictionaries = [len({id(shard) for shard in one.lane.shards}) for one in flows]
+    assert dictionaries[0] == 64  # one that has many flows must not stop for all when it grows
+    assert dictionaries[-1] == 8
+    assert set(table) == set(flows)
+    assert all(table.get(one.key) == (one, True) for one in flows)
+    for one in flows:
+        table.remove(one)
+    assert not list(table)
