@@ -9,8 +9,7 @@ import click
 
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.config import load_config
-from appliance_sdk.server.launch import run_loads
-from appliance_sdk.server.loads import load_jobs
+from appliance_sdk.server.loads import load_jobs, run_loads
 from appliance_sdk.wire.geneve import PORT
 
 

@@ -11,20 +11,20 @@ import signal
 import socket
 import time
 from functools import partial
-from typing import Any
 
 from appliance_sdk.dataplane.addresses import granted_buffer, open_groups
 from appliance_sdk.dataplane.handover import Handover, inbox_pair
 from appliance_sdk.dataplane.selector import selector
 from appliance_sdk.engine.shared import SharedState, shared_bytes
-from appliance_sdk.errors import ApplianceError, PluginError
+from appliance_sdk.errors import PluginError
 from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.server.channel import Channel
 from appliance_sdk.server.children import CANNOT_START, Child, wait_for
 from appliance_sdk.server.config import ApplianceConfig
 from appliance_sdk.server.health import open_health_socket
-from appliance_sdk.server.loads import LoadProcess, load_jobs
+from appliance_sdk.server.loads import load_jobs, run_loads
 from appliance_sdk.server.logs import configure_logs, log_event
+from appliance_sdk.server.reloads import Reloads, ReloadStatus
 from appliance_sdk.server.supervisor import supervisor_process
 from appliance_sdk.server.worker import worker_process
 
@@ -44,11 +44,8 @@ class Launcher:
         self._jobs = load_jobs(config, self._enabled)
         config.pipeline(self._enabled)  # mistakes in zones come out here, not in a worker
         self._loads = run_loads(self._jobs)
-        self._pending: list[Any] = []
-        self._loading: LoadProcess | None = None
-        self._load_again = False
-        self._generation = 0
-        self._reload_at = self._next_reload(time.monotonic())
+        self._told: ReloadStatus | None = None
+        """What the supervisor knows of reloads."""
         self._ready = False
         self._answering = False
         self._raw: bool | None = None
@@ -95,6 +92,8 @@ class Launcher:
             Child(f"worker {n}", partial(self._be_worker, n)) for n in range(config.workers)
         ]
         now = time.monotonic()
+        channels = [ours for ours, _ in self._worker_channels]
+        self._reloads = Reloads(self._jobs, self._loads, channels, self._poller, now)
         try:
             for child in self._children:
                 child.fork(now)
@@ -114,12 +113,13 @@ class Launcher:
             number,
             self._config,
             self._enabled,
-            self._loads,
+            self._reloads.loads,
             self._listeners[number],
             self._handover(number),
             SharedState(self._config.engine.shared, self._shared, number, self._config.workers),
             self._worker_channels[number][1],
             self._event_channels[number][0],
+            self._reloads.generation,
         )
 
     def _handover(self, number: int) -> Handover | None:
@@ -159,12 +159,9 @@ class Launcher:
             if self._wakeup.fileno() in ready and self._signals(now):
                 return
             self._hear(now)
-            if self._loading is not None and self._loading.fileno() in ready:
-                self._loaded()
-            if self._reload_at <= now:
-                self._reload_at = self._next_reload(now)
-                self._reload()
+            self._reloads.go_on(ready, now)
             self._bury(now)
+            self._tell(now)
             self._watch(now)
             if self._failure and not self._ready:
                 raise PluginError("", self._failure)
@@ -179,7 +176,7 @@ class Launcher:
             return False
         for number in numbers:
             if number == signal.SIGHUP:
-                self._reload()
+                self._reloads.ask(now)
             elif number in (signal.SIGTERM, signal.SIGINT):
                 if self._drain_since is not None or self._raw is None:  # nobody served yet
                     return True
@@ -210,11 +207,10 @@ class Launcher:
                     self._live[fields["worker"]] = fields["flows"]
                 elif kind == "failed":
                     self._failure = fields["error"]
-                elif kind == "accepted" and fields["generation"] == self._generation:
-                    self._loads = self._pending
-                    log_event("appliance.reloaded", worker=fields["worker"])
+                elif kind == "accepted":
+                    self._reloads.accepted(**fields)
                 elif kind == "refused":
-                    log_event("appliance.reload_failed", error="a plugin refused the data")
+                    self._reloads.refused(**fields)
         if not self._ready and self._answering and self._raw is not None:
             self._ready = True
             log_event("appliance.started", raw_socket=self._raw)
@@ -235,8 +231,11 @@ class Launcher:
                 child.died(now)
             if not child.pid and child.due <= now and (self._ready or not self._failure):
                 child.fork(now)
-                if child is not self._supervisor:
+                if child is self._supervisor:
+                    self._told = None
+                else:
                     number = self._workers.index(child)
+                    self._reloads.started(number)
                     self._to_supervisor.send("restarted", worker=number)
                     if self._drain_since is not None:
                         self._worker_channels[number][0].send("drain")
@@ -249,38 +248,11 @@ class Launcher:
             self._supervisor.kill(signal.SIGKILL)
             self._supervisor.heard = now
 
-    def _reload(self) -> None:
-        if self._loading is not None:
-            self._load_again = True
-            return
-        self._loading = LoadProcess(self._jobs)
-        self._poller.register(self._loading, select.POLLIN)
-
-    def _loaded(self) -> None:
-        assert self._loading is not None
-        if not self._loading.read():
-            return
-        self._poller.unregister(self._loading)
-        process, self._loading = self._loading, None
-        try:
-            loads = process.result()
-        except ApplianceError as error:
-            log_event("appliance.reload_failed", error=str(error))
-        else:
-            self._generation += 1
-            self._pending = loads
-            plain = [tuple(loaded) for loaded in loads]
-            for number, (ours, _) in enumerate(self._worker_channels):
-                if not ours.send("loaded", generation=self._generation, loads=plain):
-                    deaf = f"worker {number} does not listen: it keeps what it had"
-                    log_event("appliance.reload_failed", error=deaf)
-        if self._load_again:
-            self._load_again = False
-            self._reload()
-
-    def _next_reload(self, now: float) -> float:
-        periods = [job.config.reload_s for job in self._jobs if job.config.reload_s > 0]
-        return now + min(periods, default=float("inf"))
+    def _tell(self, now: float) -> None:
+        """Let health checks know whether the workers have the newest data."""
+        status = self._reloads.status(now)
+        if status != self._told and self._to_supervisor.send("reloads", **status._asdict()):
+            self._told = status
 
     def _drained(self, now: float) -> bool:
         """Whether nothing is left to serve, and health checks had the time to fail."""
@@ -294,8 +266,7 @@ class Launcher:
 
     def _end(self) -> None:
         """Stop the workers, then the supervisor, which has their last events."""
-        if self._loading is not None:
-            self._loading.cancel()
+        self._reloads.cancel()
         for (ours, _), child in zip(self._worker_channels, self._workers, strict=True):
             if child.pid:
                 ours.send("stop")
@@ -320,14 +291,6 @@ def run_appliance(config: ApplianceConfig, appliance: type[Plugin] | None = None
     """Run until a signal says stop. Raises ConfigError or PluginError if it cannot start."""
     configure_logs(config.log)
     Launcher(config, appliance).run()
-
-
-def run_loads(jobs: list[Any]) -> list[Any]:
-    """Run every load in a child and wait for it. Raises what `load` raised."""
-    process = LoadProcess(jobs)
-    while not process.read():
-        continue
-    return process.result()
 
 
 def _raise_descriptor_limit() -> None:

@@ -111,6 +111,14 @@ class LoadProcess:
         os.waitpid(self.pid, 0)
 
 
+def run_loads(jobs: Sequence[Job]) -> list[Loaded]:
+    """Run them in a process of their own and wait for it. Raises what `load` raised."""
+    process = LoadProcess(jobs)
+    while not process.read():
+        continue
+    return process.result()
+
+
 def _child(jobs: Sequence[Job], writer: int) -> None:
     """Never returns."""
     status = 1

@@ -22,6 +22,7 @@ LOG_EVENTS: Mapping[str, str] = MappingProxyType(
         "appliance.stopped": "The appliance ends, with how many flows were still live.",
         "appliance.reloaded": "Plugins have the results of a new `load()`.",
         "appliance.reload_failed": "A `load()` failed; what was loaded before stays in use.",
+        "appliance.reload_late": "A worker does not listen; it gets the results when it does.",
         "listen.small_buffer": "The kernel grants less receive buffer than is configured.",
         "worker.started": "A worker takes packets.",
         "worker.died": "A worker ended by itself; another takes its place.",

@@ -43,6 +43,8 @@ class Monitor:
         self._stuck: dict[int, tuple[int, float]] = {}
         self._losses = Losses()
         self.draining = False
+        self.reloads: dict[str, Any] = {"done": 0, "failed": 0, "reasons": ()}
+        """See `ReloadStatus`."""
 
     def beat(self, beat: Beat, now: float) -> list[str]:
         """A worker has spoken: what it has begun to lose, a sentence each."""
@@ -82,7 +84,8 @@ class Monitor:
         """What health checks are told.
 
         Losses alone leave it healthy: what takes all it can is worth more than no target, and GWLB
-        would only move the flood to the next one.
+        would only move the flood to the next one. So does what it could not load anew: with rules
+        of yesterday it is worth more than none, and the other targets have the same trouble.
         """
         if self.draining:
             return HealthState("draining", ("the appliance is being stopped",))
@@ -100,8 +103,9 @@ class Monitor:
             for plugin, reason in self._beats.get(worker, {}).get("degraded", {}).items():
                 reasons.append(f"plugin {plugin}: {reason}")
         losses = self._losses.reasons(now)
-        if reasons or losses:
-            all_of_them = tuple(dict.fromkeys([*reasons, *losses]))
+        lesser = [*self.reloads["reasons"], *losses]
+        if reasons or lesser:
+            all_of_them = tuple(dict.fromkeys([*reasons, *lesser]))
             return HealthState("degraded", all_of_them, healthy=not reasons)
         return HealthState("ready", healthy=True)
 
@@ -139,4 +143,6 @@ class Monitor:
                 summed.update(beat[name])
             total[name] = dict(summed)
         total["loss_episodes"] = dict(self._losses.episodes)
+        total["reloads"] = self.reloads["done"]
+        total["reloads_failed"] = self.reloads["failed"]
         return total

@@ -155,6 +155,8 @@ class Supervisor:
             elif kind == "restarted":
                 self._monitor.restarted(fields["worker"], time.monotonic())
                 self._asked.pop(fields["worker"], None)
+            elif kind == "reloads":
+                self._monitor.reloads = fields
 
     def _from_worker(self, channel: Channel) -> None:
         worker = self._workers.index(channel)

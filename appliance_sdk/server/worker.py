@@ -50,7 +50,9 @@ class Worker:
         shared: SharedState | None,
         parent: Channel,
         supervisor: Channel,
+        generation: int = 0,
     ) -> None:
+        """`generation`: of the loads, see `Reloads`."""
         self._number = number
         self._config = config
         self._parent = parent
@@ -74,6 +76,7 @@ class Worker:
             shared=shared,
         )
         apply_loads(self._engine, loads)
+        self._generation = generation
         self._engine.start()
         listen = config.listen
         self._handover = handover
@@ -119,17 +122,21 @@ class Worker:
             elif kind == "drain":
                 self._draining = True
             elif kind == "loaded":
-                self._reload(fields)
+                self._reload(fields["generation"], fields["loads"])
 
-    def _reload(self, fields: dict[str, Any]) -> None:
-        loads = [Loaded(name, tuple(zones), packed) for name, zones, packed in fields["loads"]]
+    def _reload(self, generation: int, plain: Sequence[Sequence[Any]]) -> None:
+        if generation <= self._generation:  # said to the process that was here before
+            return
+        self._generation = generation
+        loads = [Loaded(name, tuple(zones), packed) for name, zones, packed in plain]
+        answer = {"worker": self._number, "generation": generation}
         try:
             apply_loads(self._engine, loads)
         except ApplianceError as error:
             log_event("plugin.load_failed", worker=self._number, error=str(error))
-            self._parent.send("refused", worker=self._number, generation=fields["generation"])
+            self._parent.send("refused", error=str(error), **answer)
         else:
-            self._parent.send("accepted", worker=self._number, generation=fields["generation"])
+            self._parent.send("accepted", **answer)
 
     def _emit(self, event: Event) -> None:
         event.timestamp += self._wall

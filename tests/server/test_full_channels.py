@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 
 from .conftest import Running
 from .test_workers import ask, flow
 
 Launch = Callable[..., Running]
 STALLED_S = 0.4
+FRESH = itertools.count(1000)
 
 
 def supervisor(running: Running) -> int:
@@ -48,29 +50,47 @@ def test_a_supervisor_that_stands_still_costs_events_and_no_packet(launch: Launc
     assert not running.logged("worker.hung")
 
 
-def test_a_worker_that_does_not_take_new_rules_is_named(launch: Launch) -> None:
+def with_a_worker_that_does_not_listen(launch: Launch) -> tuple[Running, int]:
+    """One of two workers stands still and was to take new rules twice."""
     running = launch(top="workers = 2", settings="stalled_s = 60\n").ready()
     running.until(lambda: len(running.details()["workers"]) == 2, "all workers")
     stopped = running.details()["workers"][1]["pid"]
     os.kill(stopped, signal.SIGSTOP)
     large = "65000 " * 3_000_000  # more than a channel holds beside what it has
 
-    def load(rules: str, reloaded: int) -> None:
-        running.rules.write_text(rules)
+    def taken(times: int) -> bool:
+        return len(running.logged("appliance.reloaded")) == times
+
+    for reloaded, port in enumerate((23, 25), 1):
+        running.rules.write_text(f"{large} {port}")
         running.process.send_signal(signal.SIGHUP)
-        running.until(lambda: len(running.logged("appliance.reloaded")) == reloaded, "reloaded")
+        running.until(partial(taken, reloaded), "taken by the other one")
+    (late,) = running.logged("appliance.reload_late")
+    assert late["worker"] == 1
+    running.until(lambda: running.health() == (200, "degraded\n"), "said")
+    assert running.details()["reasons"] == [
+        "worker 1 does not listen: it has not got what was loaded anew"
+    ]
+    return running, stopped
 
-    load(large + "23", 1)
-    load(large + "25", 2)
-    (failed,) = running.logged("appliance.reload_failed")
-    assert "worker 1 does not listen" in failed["error"]
+
+def both_have_the_newest(running: Running) -> bool:
+    fresh = [flow(next(FRESH), port=port) for port in (25, 23) for _ in range(20)]
+    return ask(running, fresh, patience_s=0.5) == fresh[:20]
+
+
+def test_a_worker_that_listens_again_gets_the_newest_rules(launch: Launch) -> None:
+    running, stopped = with_a_worker_that_does_not_listen(launch)
     os.kill(stopped, signal.SIGCONT)
-    fresh = itertools.count(1000)
+    running.until(lambda: both_have_the_newest(running), "taken by itself")
+    running.until(lambda: running.health() == (200, "ready\n"), "ready again")
+    assert running.details()["counters"]["reloads"] == 2
+    assert not running.logged("appliance.reload_failed")
 
-    def some_are_blocked() -> bool:
-        return bool(ask(running, [flow(next(fresh), port=23) for _ in range(20)], patience_s=0.2))
 
-    running.until(some_are_blocked, "it has taken the first, and the other one the second")
-    load("25", 4)
-    assert len(ask(running, [flow(n, port=25) for n in range(20)], patience_s=0.5)) == 20
-    assert not ask(running, [flow(n, port=23) for n in range(20)])
+def test_who_takes_its_place_does_not_go_back_to_what_it_never_took(launch: Launch) -> None:
+    running, stopped = with_a_worker_that_does_not_listen(launch)
+    os.kill(stopped, signal.SIGKILL)
+    running.until(lambda: running.health() == (200, "ready\n"), "replaced")
+    running.until(lambda: both_have_the_newest(running), "begun with the newest")
+    assert both_have_the_newest(running)

@@ -247,6 +247,25 @@ def test_a_reload_that_fails_keeps_the_old_rules(launch: Launch, rules: str) -> 
     running.until(lambda: running.passes(81), "a new worker with the old rules")
 
 
+def test_health_says_that_a_reload_failed_until_one_succeeds(launch: Launch) -> None:
+    running = launch(rules="23").ready()
+    running.rules.write_text("twenty-three")
+    running.process.send_signal(signal.SIGHUP)
+    running.until(lambda: running.health() == (200, "degraded\n"), "said")
+    (reason,) = running.details()["reasons"]
+    assert reason.startswith("the last reload failed: ")
+    assert "(ports, please)" in reason
+    (supervisor,) = set(running.children()) - {running.worker_pid()}
+    os.kill(supervisor, signal.SIGKILL)
+    running.until(lambda: running.health() == (200, "degraded\n"), "the next supervisor knows")
+    running.rules.write_text("24")
+    running.process.send_signal(signal.SIGHUP)
+    running.until(lambda: running.health() == (200, "ready\n"), "and that it is over")
+    counters = running.details()["counters"]
+    assert (counters["reloads"], counters["reloads_failed"]) == (1, 1)
+    assert not running.passes(24)
+
+
 def test_drain_fails_health_at_once_serves_on_and_ends_with_0(launch: Launch) -> None:
     running = launch(settings="[drain]\nsettle_s = 1\nquiet_s = 1\n").ready()
     assert running.passes(80)
