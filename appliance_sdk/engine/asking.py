@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from appliance_sdk.engine.credibility import is_damaged
-from appliance_sdk.engine.decision import ASKED, FORWARD, REPLACED, Place
+from appliance_sdk.engine.decision import ASKED, BLOCKED, FORWARD, HANDLED, HELD, REPLACED, Place
 from appliance_sdk.engine.held import Waiting
-from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
 from appliance_sdk.engine.streams import FINE, Judged
 from appliance_sdk.errors import MalformedPacket
 from appliance_sdk.flow.direction import is_icmp_error

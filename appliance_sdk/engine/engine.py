@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from appliance_sdk.engine.agenda import Agenda
 from appliance_sdk.engine.answers import Answers
+from appliance_sdk.engine.attachment import Attachment
 from appliance_sdk.engine.decision import ASKED, DROP, FORWARD, Place
 from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.holding import Holding, Tasks
@@ -116,6 +118,8 @@ class Engine:
         self.fragments = FragmentTable()
         self.streams = Streams(settings, self.guard, self.detach)
         self.host = Host(self, emit, log)
+        self.agenda = Agenda(self)
+        self.attachment = Attachment(self)
         self.lifecycle = Lifecycle(self, first_flow_id)
         self.recording = Recording(self, settings.record)
         self.holding = Holding(self, settings.hold)
@@ -178,7 +182,7 @@ class Engine:
 
     def next_deadline(self) -> float:
         """When `advance` has something to do, math.inf if nothing is pending."""
-        deadline = self.lifecycle.next_deadline()
+        deadline = self.agenda.next_deadline()
         if self._anomalies:
             deadline = min(deadline, self._anomalies_at + _ANOMALY_PERIOD_S)
         return deadline
@@ -186,7 +190,7 @@ class Engine:
     def advance(self, now: float) -> None:
         """Run timers, expiry and rechecks that are due, a bounded number of each."""
         self.now = now
-        self.lifecycle.advance(now)
+        self.agenda.advance(now)
         self.fragments.expire(now)
         if self._anomalies and now >= self._anomalies_at + _ANOMALY_PERIOD_S:
             self._report_anomalies()
@@ -382,7 +386,7 @@ class Engine:
 
     def detach(self, flow: Flow, seat: Seat) -> None:
         """A plugin needs no more of a flow."""
-        self.lifecycle.detach(flow, seat)
+        self.attachment.detach(flow, seat)
 
     def _report_anomalies(self) -> None:
         for (layer, reason), count in self._anomalies.items():

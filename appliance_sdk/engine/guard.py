@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from appliance_sdk.engine.settings import EngineSettings
+from appliance_sdk.plugin.handler import FlowHandler
+from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.manager import Seat
 from appliance_sdk.plugin.verdict import Action, Verdict
 
@@ -26,6 +28,28 @@ class Guard:
         """The plugin whose hook is running."""
         self.degraded: dict[str, str] = {}
         """Plugins that cannot do their work, with the reason."""
+
+    def call(
+        self, seat: Seat, hook: str, now: float, function: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """Call a hook that is not about a packet: its outcome, or the plugin's policy when it
+        fails."""
+        caller, self.calling = self.calling, seat
+        try:
+            outcome = function(*arguments)
+        except Exception as error:  # a vendor's code may raise anything; the guard counts it
+            return self.failed(seat, hook, error, now)
+        finally:
+            self.calling = caller
+        if outcome is None or isinstance(outcome, Verdict) or hook in ("flow_closed", "stop"):
+            return outcome
+        if isinstance(outcome, FlowHandler) and hook in ("flow_opened", "recheck"):
+            return outcome
+        if isinstance(outcome, Hold):
+            if hook == "flow_opened":
+                return outcome
+            outcome.discard()
+        return self.nonsense(seat, hook, outcome, now)
 
     def failed(self, seat: Seat, hook: str, error: Exception, now: float) -> Verdict | None:
         """A hook raised: the verdict to use instead of its answer, None to go on."""

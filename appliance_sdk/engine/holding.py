@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from appliance_sdk.engine.decision import BLOCKED, HELD
 from appliance_sdk.engine.held import Held, Waiting
-from appliance_sdk.engine.lifecycle import BLOCKED, HELD
 from appliance_sdk.errors import PluginError
 from appliance_sdk.plugin.handler import FlowHandler
 from appliance_sdk.plugin.hold import Hold
@@ -84,7 +84,7 @@ class Holding:
             held.holds[seat] = hold
             held.deadlines[seat] = engine.now + min(hold.timeout_s, limits.longest_s)
             held.cancel[seat] = tasks.run(hold.answer, self._answer_for(held, seat))
-        engine.lifecycle.wake_at(held, min(held.deadlines.values()))
+        engine.agenda.wake_at(held, min(held.deadlines.values()))
         return None
 
     def queue(
@@ -108,7 +108,7 @@ class Holding:
                 held.cancel.pop(seat)()
                 self._answered(held, seat, held.holds[seat].otherwise, None)
         if held.holds and held.flow._inspection.held is held:
-            self._engine.lifecycle.wake_at(held, min(held.deadlines[seat] for seat in held.holds))
+            self._engine.agenda.wake_at(held, min(held.deadlines[seat] for seat in held.holds))
 
     def decided(self, flow: Flow) -> None:
         """The flow was decided meanwhile, by a timer or a reload: what waits is refused."""
@@ -136,14 +136,14 @@ class Holding:
         if error is not None:
             outcome = engine.guard.failed(seat, "hold", error, engine.now)
         elif held.opening and isinstance(outcome, FlowHandler):
-            outcome = engine.lifecycle.attach_opening(flow, seat, outcome)
+            outcome = engine.attachment.offered_late(flow, seat, outcome, "flow_opened")
         elif outcome is not None and not isinstance(outcome, Verdict):
             outcome = engine.guard.nonsense(seat, "hold", outcome, engine.now)
         if outcome is not None and outcome.terminal:
             self._conclude(held, outcome, seat)
             return
         if outcome is not None and outcome.action is Action.DONE and not held.opening:
-            engine.lifecycle.detach(flow, seat)
+            engine.attachment.detach(flow, seat)
         if not held.holds:
             self._conclude(held, None, seat)
 
@@ -204,12 +204,12 @@ class Holding:
         held: Held = flow._inspection.held
         flow._inspection.held = None
         if flow.mode == HELD:
-            self._engine.lifecycle.resume(flow)
+            self._engine.attachment.resume(flow)
         self.flows -= 1
         for cancel in held.cancel.values():
             cancel()
         held.cancel.clear()
-        self._engine.lifecycle.forget(held)
+        self._engine.agenda.forget(held)
         return held
 
     def _push(self, held: Held, waiting: Waiting) -> None:

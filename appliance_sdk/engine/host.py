@@ -41,11 +41,11 @@ class Host:
 
     def wake_plugin(self, plugin: Plugin, after_s: float) -> None:
         """Set a plugin's timer."""
-        self._engine.lifecycle.wake(self._seats[id(plugin)], after_s)
+        self._engine.agenda.wake(self._seats[id(plugin)], after_s)
 
     def recheck_flows(self, plugin: Plugin) -> None:
         """Have every live flow judged again by one plugin."""
-        self._engine.lifecycle.recheck(self._seats[id(plugin)])
+        self._engine.agenda.recheck(self._seats[id(plugin)])
 
     def emit_event(self, plugin: Plugin, event: Event, flow: Flow | None) -> None:
         """Pass on a plugin's event."""
@@ -109,7 +109,7 @@ class Host:
         """Set a handler's timer; not of a flow that has ended or is decided, which has none."""
         if handler.flow.end_reason or handler.flow.verdict.terminal:
             return 0.0
-        return self._engine.lifecycle.wake(handler, after_s)
+        return self._engine.agenda.wake(handler, after_s)
 
     def report(self, event: Event, flow: Flow | None, plugin: str) -> None:
         """Fill in what every event carries, and pass it on."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance_sdk.engine.asking import Asking, discard, ends_of
-from appliance_sdk.engine.decision import DROP, FORWARD, REPLACED, Place
+from appliance_sdk.engine.decision import BLOCKED, DROP, FORWARD, HANDLED, HELD, REPLACED, Place
 from appliance_sdk.engine.held import Waiting
-from appliance_sdk.engine.lifecycle import BLOCKED, HANDLED, HELD
 from appliance_sdk.engine.opening import Opening
 from appliance_sdk.flow.fragments import Fragment
 from appliance_sdk.plugin.flow import Flow

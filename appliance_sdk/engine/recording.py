@@ -59,7 +59,7 @@ class Recording:
             self._trim(inspection.record)
         if not size and not inspection.record.left:
             inspection.record = None
-        self._engine.lifecycle.recorded(flow)
+        self._engine.attachment.recorded(flow)
 
     def add(self, flow: Flow, to_server: bool, peer: bytes, local: bytes, datagram: bytes) -> None:
         """A packet of a flow has come."""
@@ -87,7 +87,7 @@ class Recording:
         record = flow._inspection.record
         if record is None:
             record = flow.inspect().record = Record(0)
-            self._engine.lifecycle.recorded(flow)
+            self._engine.attachment.recorded(flow)
         if not record.saved and not record.left:
             record.saved = list(record.ring)
             self.bytes += sum(len(packet[4]) for packet in record.saved)
@@ -118,7 +118,7 @@ class Recording:
         )
         if not record.size and not flow.end_reason:
             flow._inspection.record = None
-            self._engine.lifecycle.recorded(flow)
+            self._engine.attachment.recorded(flow)
 
     def _trim(self, record: Record) -> None:
         while len(record.ring) > record.size:

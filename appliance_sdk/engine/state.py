@@ -94,7 +94,7 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
     flow.packets_to_client, flow.bytes_to_client = record.counters[2:]
     flow._asked = len(zone.seats)
     for seat, handler in handlers:
-        engine.lifecycle.attach(flow, seat, handler)
+        engine.attachment.attach(flow, seat, handler)
     engine.lifecycle.admit(flow, not record.established)
     if verdict.terminal:
         engine.lifecycle.decide(flow, verdict, seats.get(record.decided_by))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from appliance_sdk import ConfigError, Flow, Outcome, Plugin, Verdict
-from appliance_sdk.engine.lifecycle import BYPASSED
+from appliance_sdk.engine.decision import BYPASSED
 from appliance_sdk.testing import Bench, ZoneSettings
 from reference_appliances.analytics import Analytics, FlowRecord, Talker, TopTalkers
 

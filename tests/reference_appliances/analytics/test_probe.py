@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance_sdk.engine.lifecycle import BYPASSED, HANDLED
+from appliance_sdk.engine.decision import BYPASSED, HANDLED
 from appliance_sdk.testing import Bench, TcpPeers
 from appliance_sdk.wire.build import build_tcp
 from appliance_sdk.wire.packet import ACK, SYN
