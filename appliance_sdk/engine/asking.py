@@ -153,8 +153,9 @@ class Asking:
             data = bytes(buffer[place[3] : end])
             waiting = Waiting(bytes(place[0]), place[1], data, start - place[3], to_server)
             waiting.asked, waiting.edited = True, edited
-            refused = engine.holding.begin(flow, holds, False, waiting)
+            refused = engine.holding.refused(holds, len(data))
             if refused is None:
+                engine.holding.begin(flow, holds, waiting)
                 return REPLACED
             if refused[0].terminal:
                 verdict, seat = refused

@@ -34,12 +34,14 @@ class Waiting:
 class Held:
     """One flow that waits: for whom, until when, and its packets."""
 
-    __slots__ = ("cancel", "deadlines", "flow", "holds", "opening", "queue")
+    __slots__ = ("cancel", "deadlines", "flow", "holds", "opening", "queue", "witness")
 
     def __init__(self, flow: Flow, opening: bool) -> None:
         self.flow = flow
         self.opening = opening
         """The flow is new: plugins behind the one that waits have not been asked."""
+        self.witness: Waiting | None = None
+        """What they are asked by if its first packet could not wait, as a fragment: never sent."""
         self.holds: dict[Seat, Hold] = {}
         self.cancel: dict[Seat, Callable[[], None]] = {}
         self.deadlines: dict[Seat, float] = {}

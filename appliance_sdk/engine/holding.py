@@ -56,36 +56,56 @@ class Holding:
         """Packets that wait now."""
         self._bytes = 0
 
-    def begin(
-        self, flow: Flow, holds: list[tuple[Seat, Hold]], opening: bool, first: Waiting | None
-    ) -> tuple[Verdict, Seat] | None:
-        """Have a flow wait, `first` being the packet that was asked about.
-
-        None if it waits; else the verdict that counts now, as there is no room to wait.
-        """
+    def refused(self, holds: list[tuple[Seat, Hold]], length: int) -> tuple[Verdict, Seat] | None:
+        """The verdict that counts now, as there is no room for a flow to wait with a datagram of so
+        many bytes; None if there is."""
         engine, limits, tasks = self._engine, self._limits, self._engine.tasks
-        if tasks is None or self.flows >= limits.flows or self._bytes >= limits.total_bytes:
-            for _, hold in holds:
-                hold.discard()
-            seat, hold = holds[0]
-            if tasks is None:
-                problem = PluginError(seat.name, "hold() needs a data plane with an event loop")
-                verdict = engine.guard.failed(seat, "hold", problem, engine.now)
-            else:
-                engine.metrics[f"{seat.name}.hold_refused"] += 1
-                verdict = hold.otherwise
-            return verdict or Verdict.CONTINUE, seat
+        full = self.flows >= limits.flows or self._bytes + length > limits.total_bytes
+        if tasks is not None and not full:
+            return None
+        for _, hold in holds:
+            hold.discard()
+        seat, hold = holds[0]
+        if tasks is None:
+            problem = PluginError(seat.name, "hold() needs a data plane with an event loop")
+            verdict = engine.guard.failed(seat, "hold", problem, engine.now)
+        else:
+            engine.metrics[f"{seat.name}.hold_refused"] += 1
+            verdict = hold.otherwise
+        return verdict or Verdict.CONTINUE, seat
+
+    def begin(
+        self,
+        flow: Flow,
+        holds: list[tuple[Seat, Hold]],
+        first: Waiting,
+        *,
+        opening: bool = False,
+        witness: bool = False,
+    ) -> None:
+        """Have a flow wait, `first` being the packet that was asked about; see `refused`.
+
+        `opening`: it is new. `witness`: the packet is not to be sent.
+        """
         held = Held(flow, opening)
+        if witness:
+            held.witness = first
+        else:
+            self._push(held, first)
+        self._wait(held, holds)
+
+    def _wait(self, held: Held, holds: list[tuple[Seat, Hold]]) -> None:
+        engine, flow, tasks = self._engine, held.flow, self._engine.tasks
+        assert tasks is not None
         flow.inspect().held, flow.mode = held, HELD
         self.flows += 1
-        if first is not None:
-            self._push(held, first)
+        if held.witness is not None:
+            self._bytes += len(held.witness.datagram)
         for seat, hold in holds:
             held.holds[seat] = hold
-            held.deadlines[seat] = engine.now + min(hold.timeout_s, limits.longest_s)
+            held.deadlines[seat] = engine.now + min(hold.timeout_s, self._limits.longest_s)
             held.cancel[seat] = tasks.run(hold.answer, self._answer_for(held, seat))
         engine.agenda.wake_at(held, min(held.deadlines.values()))
-        return None
 
     def queue(
         self, flow: Flow, peer: bytes, local: bytes, datagram: bytes, inner: int, to_server: bool
@@ -103,6 +123,8 @@ class Holding:
         """The time of one of a flow's answers is over."""
         now = self._engine.now
         for seat, deadline in list(held.deadlines.items()):
+            if held.flow._inspection.held is not held:  # what one has answered was enough
+                return
             if deadline <= now and seat in held.holds:
                 self._engine.metrics[f"{seat.name}.hold_timeout"] += 1
                 held.cancel.pop(seat)()
@@ -152,9 +174,8 @@ class Holding:
         engine, flow = self._engine, held.flow
         queue = self._end(flow).queue
         if verdict is None and held.opening:
-            verdict, seat = self._ask_the_others(flow, seat, queue)
-            if flow._inspection.held is not None:  # the next one waits, too
-                flow._inspection.held.queue.extendleft(reversed(queue))
+            verdict, seat = self._ask_the_others(held, seat)
+            if flow._inspection.held is held:  # the next one waits, too
                 return
         if verdict is not None and verdict.action is Action.DROP:
             if not held.opening:
@@ -169,19 +190,24 @@ class Holding:
             engine.lifecycle.decide(flow, verdict, seat)
         self._release(flow, queue)
 
-    def _ask_the_others(
-        self, flow: Flow, seat: Seat | None, queue: deque[Waiting]
-    ) -> tuple[Verdict | None, Seat | None]:
-        """Ask the plugins behind `seat` about a new flow by its first packet."""
-        behind = seat.index + 1 if seat is not None else 0
-        engine = self._engine
-        first = queue[0]
-        outcome, asked = engine.judge.ask_again(flow, first, behind)
-        if isinstance(outcome, Hold) and asked is not None:
-            refused = self.begin(flow, [(asked, outcome)], True, None)
-            return refused if refused is not None else (None, None)
+    def _ask_the_others(self, held: Held, seat: Seat | None) -> tuple[Verdict | None, Seat | None]:
+        """Ask the plugins behind `seat` about a new flow by its first packet; it may wait again."""
+        first = held.witness or held.queue[0]
+        while True:
+            behind = seat.index + 1 if seat is not None else 0
+            outcome, seat = self._engine.judge.ask_again(held.flow, first, behind)
+            if not isinstance(outcome, Hold) or seat is None:
+                break
+            holds = [(seat, outcome)]
+            refused = self.refused(holds, 0)
+            if refused is None:
+                self._wait(held, holds)
+                return None, None
+            outcome = refused[0]
+            if outcome.terminal:
+                break
         assert not isinstance(outcome, Hold)
-        return outcome, asked
+        return outcome, seat
 
     def _release(self, flow: Flow, queue: deque[Waiting]) -> None:
         """Let packets go on in order; if the flow has to wait again, the rest waits with it."""
@@ -206,9 +232,12 @@ class Holding:
         if flow.mode == HELD:
             self._engine.attachment.resume(flow)
         self.flows -= 1
+        if held.witness is not None:
+            self._bytes -= len(held.witness.datagram)
         for cancel in held.cancel.values():
             cancel()
         held.cancel.clear()
+        held.deadlines.clear()
         self._engine.agenda.forget(held)
         return held
 

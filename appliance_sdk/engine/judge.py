@@ -87,7 +87,7 @@ class Judge:
         packet = self.asking.view(flow, buffer, start, end, headers, to_server)
         verdict, seat = engine.lifecycle.ask(flow)
         self.asking.release(packet)
-        return self._begun(flow, to_server, verdict, seat, headers, place)
+        return self._begun(flow, to_server, verdict, seat, headers, place, end)
 
     def asked(
         self,
@@ -100,7 +100,7 @@ class Judge:
         end: int,
     ) -> int:
         """The plugins were asked about a new flow: do what they said, and judge the packet."""
-        found = self._begun(flow, to_server, verdict, seat, headers, place)
+        found = self._begun(flow, to_server, verdict, seat, headers, place, end)
         if isinstance(found, int):
             return found
         return self._count_and_judge(flow, to_server, headers, place, end)
@@ -113,15 +113,27 @@ class Judge:
         seat: Seat | None,
         headers: Headers,
         place: Place,
+        end: int,
     ) -> tuple[Flow, bool] | int:
-        """Do what the plugins said about a new flow: the flow, unless there is to be none."""
+        """Do what the plugins said about a new flow: the flow, unless its packet goes no further
+        now."""
         engine, buffer, start = self._engine, place[2], place[4]
-        if isinstance(verdict, Hold):
-            assert seat is not None
-            return self._hold_new(flow, verdict, seat, place, headers, to_server)
+        while isinstance(verdict, Hold) and seat is not None:
+            holds = [(seat, verdict)]
+            refused = engine.holding.refused(holds, end - place[3])
+            if refused is None:
+                return self._hold_new(flow, holds, place, headers, to_server, end)
+            verdict = refused[0]
+            if not verdict.terminal:
+                packet = self.asking.view(flow, buffer, start, end, headers, to_server)
+                verdict, seat = engine.lifecycle.ask(flow, seat.index + 1)
+                self.asking.release(packet)
+        assert not isinstance(verdict, Hold)
         if verdict is not None and verdict.action is Action.DROP:
             name = seat.name if seat else ""
-            return self.asking.dropped(flow, verdict, name, buffer, start, headers, to_server)
+            dropped = self.asking.dropped(flow, verdict, name, buffer, start, headers, to_server)
+            engine.lifecycle.never_was(flow)
+            return dropped
         engine.lifecycle.admit(flow, flow.tcp is None or flow.tcp.half_open)
         if verdict is not None:
             engine.lifecycle.decide(flow, verdict, seat)
@@ -130,27 +142,25 @@ class Judge:
     def _hold_new(
         self,
         flow: Flow,
-        hold: Hold,
-        seat: Seat,
+        holds: list[tuple[Seat, Hold]],
         place: Place,
         headers: Headers,
         to_server: bool,
+        end: int,
     ) -> tuple[Flow, bool] | int:
-        """A new flow waits, and its first packet with it; unless there is no room to wait."""
+        """A new flow waits, and its first packet with it; a fragment does not."""
         engine = self._engine
+        peer, local, buffer, datagram, start = place
         engine.lifecycle.admit(flow, flow.tcp is None or flow.tcp.half_open)
-        refused = engine.holding.begin(flow, [(seat, hold)], True, None)
-        if refused is None:
+        first = Waiting(
+            bytes(peer), local, bytes(buffer[datagram:end]), start - datagram, to_server
+        )
+        engine.holding.begin(flow, holds, first, opening=True, witness=headers.is_fragment)
+        if headers.is_fragment:
             return flow, to_server
-        verdict, seat = refused
-        if verdict.action is Action.DROP:
-            dropped = self.asking.dropped(
-                flow, verdict, seat.name, place[2], place[4], headers, to_server
-            )
-            engine.lifecycle.close(flow, "dropped")
-            return dropped
-        engine.lifecycle.decide(flow, verdict, seat)
-        return flow, to_server
+        self._count(flow, to_server, headers.end - start)
+        self._record(flow, to_server, headers, place)
+        return REPLACED
 
     def ask_again(
         self, flow: Flow, waiting: Waiting, first: int

@@ -97,7 +97,10 @@ class Lifecycle:
                 seat, "flow_opened", self._engine.now, seat.flow_opened, flow
             )
             if isinstance(outcome, Hold):
-                return outcome, seat
+                if flow.mode != BLOCKED:
+                    return outcome, seat
+                outcome.discard()
+                outcome = None
             if isinstance(outcome, FlowHandler):
                 outcome = self._engine.attachment.offered(flow, seat, outcome, "flow_opened")
             if outcome is not None and outcome.terminal:
@@ -189,6 +192,14 @@ class Lifecycle:
     def answered(self, flow: Flow) -> None:
         """Both ends of a flow that is not TCP have sent something."""
         self._table.established(flow, flow.timeout_s)
+
+    def never_was(self, flow: Flow) -> None:
+        """A flow was dropped before it was admitted: nobody keeps anything of it."""
+        flow.end_reason = "dropped"
+        for handler in flow._inspection.handlers.values():
+            self._agenda.forget(handler)
+        self._engine.streams.close(flow)
+        flow._inspection = UNINSPECTED  # as in `close`
 
     def make_room(self) -> bool:
         """Give up the oldest half-open flow for a new one, if there is any."""
