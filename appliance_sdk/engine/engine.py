@@ -19,7 +19,7 @@ from appliance_sdk.engine.lifecycle import Lifecycle
 from appliance_sdk.engine.recording import Recording
 from appliance_sdk.engine.settings import EngineSettings
 from appliance_sdk.engine.shared import SharedState
-from appliance_sdk.engine.state import restore_flow, save_flow
+from appliance_sdk.engine.state import restore_flow, save_flow, worth_saving
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
 from appliance_sdk.flow.envelope import HEADER_BYTES, WHOLE, Envelope, split_header
@@ -192,6 +192,7 @@ class Engine:
         self.now = now
         self.agenda.advance(now)
         self.fragments.expire(now)
+        self.table.forget_lanes()
         if self._anomalies and now >= self._anomalies_at + _ANOMALY_PERIOD_S:
             self._report_anomalies()
 
@@ -205,9 +206,10 @@ class Engine:
         """The state of every flow, one record each, for `restore` after a restart.
 
         A flow whose handlers cannot be saved is counted and left out, as in `restore`: one that
-        fills its fields must not cost the others theirs.
+        fills its fields must not cost the others theirs. Those that are better met anew are left
+        out as well: see `worth_saving`.
         """
-        for flow in list(self.table):
+        for flow in filter(worth_saving, list(self.table)):
             try:
                 record = save_flow(flow, self.now)
             except PluginError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 import msgspec
 
+from appliance_sdk.engine.decision import BLOCKED
 from appliance_sdk.errors import PluginError
 from appliance_sdk.flow.codec import decode_state, encode_state
 from appliance_sdk.flow.direction import one_beginning
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from appliance_sdk.engine.engine import Engine
     from appliance_sdk.plugin.manager import Seat
 
-_VERSION = 1
+_VERSION = 2
 
 
 class FlowRecord(msgspec.Struct, array_like=True):
@@ -38,6 +40,17 @@ class FlowRecord(msgspec.Struct, array_like=True):
     rule: str
     decided_by: str
     handlers: dict[str, tuple[str, bytes]]
+    reported: bool
+
+
+def worth_saving(flow: Flow) -> bool:
+    """Whether it is better known than met anew. Not if its opening waits for a verdict, which is
+    not to be passed over, or its TCP connection has not begun yet or is over."""
+    held = flow._inspection.held
+    if held is not None and held.opening:
+        return False
+    tcp = flow.tcp
+    return flow.mode == BLOCKED or tcp is None or (tcp.established and not tcp.closed)
 
 
 def save_flow(flow: Flow, now: float) -> bytes:
@@ -65,6 +78,7 @@ def save_flow(flow: Flow, now: float) -> bytes:
         rule=flow.verdict.rule,
         decided_by=flow.decided_by,
         handlers=handlers,
+        reported=flow.reported,
     )
     plain = msgspec.to_builtins(record, builtin_types=(bytes,))
     return msgpack.packb(plain)
@@ -79,6 +93,8 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
         seats = {seat.name: seat for seat in zone.seats}
         handlers = _handlers(record, seats)
         verdict = Verdict(Action(record.action), record.reason, record.rule)
+        if not 0 <= record.silent_s <= record.age_s < math.inf:
+            raise ValueError(f"ages of {record.age_s} and {record.silent_s} s")
     except (PluginError, msgspec.ValidationError, ValueError, TypeError) as error:
         engine.metrics["engine.state_refused"] += 1
         engine.host.log("engine.state_refused", error=error)
@@ -96,8 +112,12 @@ def restore_flow(engine: Engine, data: bytes) -> bool:
     for seat, handler in handlers:
         engine.attachment.attach(flow, seat, handler)
     engine.lifecycle.admit(flow, not record.established)
+    flow.reported = record.reported
     if verdict.terminal:
-        engine.lifecycle.decide(flow, verdict, seats.get(record.decided_by))
+        engine.lifecycle.decide(flow, verdict, None)
+    else:
+        flow.verdict = verdict
+    flow.decided_by = record.decided_by
     for seat, handler in handlers:
         engine.lifecycle.restored(seat, handler)
     return True
