@@ -79,7 +79,7 @@ class Opening:
         """
         zone = self._zones.get(head)
         answer = ends[4:8] + ends[:4] + ends[10:] + ends[8:10]
-        if zone is None or ends[4] >= _FIRST_MULTICAST or answer == ends:
+        if zone is None or lane.gone or ends[4] >= _FIRST_MULTICAST or answer == ends:
             return ASKED
         engine, lifecycle = self._engine, self._lifecycle
         tcp, first, seq, payload = None, OPENED, 0, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from appliance_sdk.flow.key import FlowKey, unpack_ends
 
@@ -18,6 +18,8 @@ MANY_SHARDS, FEW_SHARDS = 64, 8
 """Dictionaries, not one: a dictionary that grows is copied in one go, and packets wait."""
 SHARD_MASK = MANY_SHARDS - 1
 
+_NOBODY: list[dict[bytes, Any]] = [{}] * MANY_SHARDS
+
 
 class Lane(Generic[F]):
     """Each flow stands under its ends and under those of the answering packets.
@@ -26,12 +28,14 @@ class Lane(Generic[F]):
     PYTHONHASHSEED), so that nobody outside can fill one shard.
     """
 
-    __slots__ = ("_own", "endpoint_id", "protocol", "shards")
+    __slots__ = ("_own", "endpoint_id", "gone", "protocol", "shards")
 
     def __init__(self, endpoint_id: int, protocol: int, own: int = MANY_SHARDS) -> None:
         """With so many dictionaries of its own, of which each then stands for several shards."""
         self.endpoint_id = endpoint_id
         self.protocol = protocol
+        self.gone = False
+        """It had no flows and was forgotten: it must not be given any."""
         self._own = own
         shards: list[dict[bytes, F]] = [{} for _ in range(own)]
         self.shards = shards * (MANY_SHARDS // own)
@@ -39,6 +43,13 @@ class Lane(Generic[F]):
     def __iter__(self) -> Iterator[F]:
         shards = self.shards[: self._own]
         return (flow for shard in shards for ends, flow in shard.items() if ends is flow.ends)
+
+    def give_up(self) -> bool:
+        """Let go of everything if there are no flows; whether that is so."""
+        if any(self.shards[: self._own]):
+            return False
+        self.gone, self._own, self.shards = True, 0, _NOBODY
+        return True
 
     def shard(self, ends: bytes) -> dict[bytes, F]:
         """Where a flow with these ends is, if there is one."""

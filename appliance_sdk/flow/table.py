@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -14,6 +15,8 @@ F = TypeVar("F", bound=Tracked)
 
 _TCP, _UDP = 6, 17
 _FEW_LANES = 512
+_LOOKS = 4
+"""At lanes, each time: more than are made meanwhile."""
 _HEADS_KEPT = 1 << 14
 """More than endpoints that an appliance has; a header may say anything."""
 
@@ -31,7 +34,9 @@ class FlowTable(Generic[F]):
         """Those of TCP and UDP, by protocol and by the header before the cookie: as
         `Engine.receive` looks for them."""
         self._lanes: dict[tuple[int, int], Lane[F]] = {}
-        self._enough = _FEW_LANES
+        self._looked_at: deque[Lane[F]] = deque()
+        """All lanes, the one that was looked at longest ago first."""
+        self._forgotten = 0
         self._half_open = Ring()
         self._size = 0
         self.expiry: Expiry[F] = Expiry()
@@ -46,19 +51,19 @@ class FlowTable(Generic[F]):
         """Where the flows of an endpoint and a protocol are."""
         lane = self._lanes.get((endpoint_id, protocol))
         if lane is None:
-            if len(self._lanes) >= self._enough:
-                self._forget_lanes()
+            self.forget_lanes()
             # An endpoint may be sent packets of every protocol, and a header name any endpoint: the
             # rare ones and a flood of them must not cost as much.
             usual = protocol in self.usual and len(self._lanes) < _FEW_LANES
             own = MANY_SHARDS if usual else FEW_SHARDS
             lane = self._lanes[endpoint_id, protocol] = Lane(endpoint_id, protocol, own)
+            self._looked_at.append(lane)
         return lane
 
     def meet(self, lane: Lane[F], head: bytes) -> None:
         """A packet with this header before its cookie was of a flow in that lane: so are others."""
         usual = self.usual.get(lane.protocol)
-        if usual is not None and head not in usual:
+        if usual is not None and usual.get(head) is not lane:
             if len(usual) >= _HEADS_KEPT:
                 usual.clear()
             usual[head] = lane
@@ -124,13 +129,23 @@ class FlowTable(Generic[F]):
         flow.timeout_s = timeout_s
         self.expiry.add(flow)
 
-    def _forget_lanes(self) -> None:
-        """Let go those without flows: there is no end to the endpoints that a header may name."""
-        for lane in [lane for lane in self._lanes.values() if not any(lane.shards)]:
+    def forget_lanes(self) -> None:
+        """Let go some without flows: there is no end to the endpoints that a header may name.
+
+        Not all at once, for which packets would have to wait; and not while a flow is being opened.
+        """
+        for _ in range(_LOOKS):
+            if len(self._lanes) < _FEW_LANES:
+                return
+            lane = self._looked_at.popleft()
+            if not lane.give_up():
+                self._looked_at.append(lane)
+                continue
             del self._lanes[lane.endpoint_id, lane.protocol]
-        for usual in self.usual.values():  # each comes back with the next packet
-            usual.clear()
-        self._enough = 2 * len(self._lanes) + _FEW_LANES
+            self._forgotten += 1
+            if self._forgotten % _FEW_LANES == 0:  # their headers: the others' come back
+                for usual in self.usual.values():
+                    usual.clear()
 
     def _queue(self, flow: F) -> None:
         flow.half_open = turn = Turn()

@@ -305,3 +305,31 @@ def test_the_packets_of_a_storm_take_the_short_way(
     data = header("usual", IN_ZONE, 9) + packet(protocol, (A, B, 4001, 53), SYN, 7, b"")
     assert engine.receive(data, 0, len(data), PEER, LOCAL, 1.0) == FORWARD
     assert engine.flow_count == 2
+
+
+def test_an_endpoint_that_was_forgotten_meanwhile_is_met_again() -> None:
+    engine = Engine(
+        Pipeline.build([], {}),
+        EngineSettings(origins=("10.9.0.0/16",)),
+        now=1000.0,
+        emit=lambda event: None,
+        log=lambda event, **fields: None,
+    )
+
+    def judge(endpoint: int, port: int, now: float, *, back: bool = False) -> None:
+        ends = (B, A, 53, port) if back else (A, B, port, 53)
+        datagram = build_geneve(endpoint, 7) + build_udp(*ends, payload=b"x")
+        assert engine.receive(datagram, 0, len(datagram), PEER, LOCAL, now) == FORWARD
+
+    first_seen = range(1, 701)
+    for endpoint in first_seen:
+        judge(endpoint, 4000, 1000.0)
+    for second in range(1200, 1500):
+        engine.advance(float(second))
+    assert engine.flow_count == 0
+    assert sum(lane.gone for lane in engine.table.usual[17].values()) > 0
+    for endpoint in first_seen:
+        judge(endpoint, 4001, 1500.0)
+        judge(endpoint, 4001, 1500.0, back=True)
+    assert engine.flow_count == len({flow.endpoint for flow in engine.flows}) == 700
+    assert all(flow.packets_to_client == 1 for flow in engine.flows)

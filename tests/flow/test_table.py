@@ -220,3 +220,21 @@ def test_a_flood_of_endpoints_takes_little_for_each_and_finds_every_flow() -> No
     for one in flows:
         table.remove(one)
     assert not list(table)
+
+
+def test_endpoints_without_flows_are_forgotten_a_few_at_a_time() -> None:
+    table: FlowTable[Tracked] = FlowTable(2000)
+    flows = []
+    for endpoint in range(1000):
+        flows.append(flow(1, lane=table.lane(endpoint, 6)))
+        table.add(flows[-1], True)
+    for one in flows:
+        table.remove(one)
+    assert not any(one.lane.gone for one in flows)
+    table.forget_lanes()
+    assert 0 < sum(one.lane.gone for one in flows) < 10
+    for _ in range(1000):
+        table.forget_lanes()
+    assert 400 < sum(one.lane.gone for one in flows) < 500  # the few are kept
+    assert table.lane(0, 6) is not flows[0].lane
+    assert table.lane(999, 6) is flows[999].lane
