@@ -24,17 +24,16 @@ class RecordLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record:
-    """One flow's packets: a ring, and what is being saved."""
+    """One flow's packets: the last ones, or all since those that are being saved."""
 
-    __slots__ = ("left", "plugin", "reason", "ring", "saved", "size")
+    __slots__ = ("left", "plugin", "reason", "ring", "size")
 
     def __init__(self, packets: int) -> None:
         self.ring: deque[tuple[float, bool, bytes, bytes, bytes]] = deque()
-        """(time, to_server, peer, local, datagram) of the last packets."""
+        """(time, to_server, peer, local, datagram) of each."""
         self.size = packets
-        self.saved: list[tuple[float, bool, bytes, bytes, bytes]] = []
         self.left = 0
-        """How many packets are still to come."""
+        """How many packets are still to come before they are saved; until then none goes."""
         self.reason = ""
         self.plugin = ""
 
@@ -56,7 +55,8 @@ class Recording:
             inspection.record = Record(size)
         else:
             inspection.record.size = size
-            self._trim(inspection.record)
+            if not inspection.record.left:
+                self._trim(inspection.record)
         if not size and not inspection.record.left:
             inspection.record = None
         self._engine.attachment.recorded(flow)
@@ -64,33 +64,30 @@ class Recording:
     def add(self, flow: Flow, to_server: bool, peer: bytes, local: bytes, datagram: bytes) -> None:
         """A packet of a flow has come."""
         record: Record = flow._inspection.record
-        packet = self._engine.now, to_server, bytes(peer), local, datagram
+        record.ring.append((self._engine.now, to_server, bytes(peer), local, datagram))
+        self.bytes += len(datagram)
         if record.left:
-            record.saved.append(packet)
             record.left -= 1
-            self.bytes += len(datagram)
+            if record.left and self._is_over():
+                self._engine.metrics["engine.record_full"] += 1
+                record.left = 0
             if not record.left:
                 self._emit(flow, record)
-        if not record.size:
             return
-        while record.ring and self.bytes + len(datagram) > self._limits.total_bytes:
-            self._shift(record)
-        if self.bytes + len(datagram) > self._limits.total_bytes:
-            self._engine.metrics["engine.record_full"] += 1
-            return
-        record.ring.append(packet)
-        self.bytes += len(datagram)
         self._trim(record)
+        if record.size and not record.ring:
+            self._engine.metrics["engine.record_full"] += 1
 
     def save(self, flow: Flow, plugin: str, reason: str, and_next: int) -> None:
-        """Report the ring, and as many packets as follow; a second time: that many from now on."""
+        """Report the ring, and as many packets as follow; a second time: that many from now on.
+
+        Where the next finds no room, the report comes early and ends with it (`record_full`).
+        """
         record = flow._inspection.record
         if record is None:
             record = flow.inspect().record = Record(0)
             self._engine.attachment.recorded(flow)
-        if not record.saved and not record.left:
-            record.saved = list(record.ring)
-            self.bytes += sum(len(packet[4]) for packet in record.saved)
+        if not record.left:
             record.reason, record.plugin = reason, plugin
         record.left = max(record.left, min(and_next, self._limits.packets))
         if not record.left or flow.end_reason:
@@ -99,7 +96,7 @@ class Recording:
     def close(self, flow: Flow) -> None:
         """The flow ended: what is being saved is all there will be."""
         record: Record = flow._inspection.record
-        if record.saved or record.left:
+        if record.left:
             self._emit(flow, record)
         record.size = 0
         self._trim(record)
@@ -109,10 +106,10 @@ class Recording:
         now = self._engine.now
         packets = tuple(
             RecordedPacket(now - at, to_server, peer, local, datagram)
-            for at, to_server, peer, local, datagram in record.saved
+            for at, to_server, peer, local, datagram in record.ring
         )
-        self.bytes -= sum(len(packet[4]) for packet in record.saved)
-        record.saved, record.left = [], 0
+        record.left = 0
+        self._trim(record)
         self._engine.host.report(
             Recorded(reason=record.reason, packets=packets), flow, record.plugin
         )
@@ -121,8 +118,8 @@ class Recording:
             self._engine.attachment.recorded(flow)
 
     def _trim(self, record: Record) -> None:
-        while len(record.ring) > record.size:
-            self._shift(record)
+        while len(record.ring) > record.size or (record.ring and self._is_over()):
+            self.bytes -= len(record.ring.popleft()[4])
 
-    def _shift(self, record: Record) -> None:
-        self.bytes -= len(record.ring.popleft()[4])
+    def _is_over(self) -> bool:
+        return self.bytes > self._limits.total_bytes

@@ -160,6 +160,58 @@ def test_records_are_bounded_over_all_flows(total: int, kept: int) -> None:
         assert bench.engine.metrics["engine.record_full"] == 5
 
 
+class Follows(Plugin):
+    def flow_opened(self, flow: Flow) -> Opening:
+        flow.save("alert", and_next=1000)
+        return Verdict.DONE
+
+
+def test_what_is_being_saved_is_bounded_over_all_flows() -> None:
+    bench = Bench(Follows, settings=EngineSettings(record=RecordLimits(total_bytes=10_000)))
+    for port in range(1, 21):
+        dns = bench.udp("10.0.0.1", "10.0.0.2", port)
+        for _ in range(5):
+            dns.client_sends(bytes(1000))
+            assert bench.engine.recording.bytes <= 10_000
+    assert all(event.packets for event in saved(bench))
+    bench.close()
+    assert len(saved(bench)) == 20
+    assert bench.engine.recording.bytes == 0
+
+
+def test_what_there_is_no_more_room_for_is_saved_as_far_as_it_came() -> None:
+    bench = Bench(Follows, settings=EngineSettings(record=RecordLimits(total_bytes=2500)))
+    words = [bytes([65 + n]) * 1000 for n in range(4)]
+    dns = talk(bench, *words)
+    (event,) = saved(bench)
+    assert payloads(event) == words[:3]
+    assert event.reason == "alert"
+    assert bench.engine.metrics["engine.record_full"] == 1
+    assert bench.engine.recording.bytes == 0
+    assert dns.flow.mode == 0
+
+
+def test_a_record_goes_on_after_there_was_no_more_room_for_what_follows() -> None:
+    bench = Bench(Capture, settings=EngineSettings(record=RecordLimits(total_bytes=2500)))
+    words = [bytes([65 + n]) * 1000 for n in range(3)]
+    talk(bench, words[0], words[1], b"/bin/sh", words[2], b"bad")
+    early, later = saved(bench)
+    assert payloads(early) == [words[0], words[1], b"/bin/sh", words[2]]
+    assert payloads(later) == [b"/bin/sh", words[2], b"bad"]
+
+
+def test_a_packet_that_is_being_saved_takes_room_once() -> None:
+    bench = Bench(Capture, settings=EngineSettings(record=RecordLimits(total_bytes=2500)))
+    words = [b"A" * 1000, b"B" * 1000, b"/bin/sh"]
+    dns = talk(bench, *words)
+    assert 2000 < bench.engine.recording.bytes <= 2500
+    dns.client_sends(b"4")
+    dns.client_sends(b"5")
+    assert payloads(saved(bench)[0]) == [*words, b"4", b"5"]
+    assert bench.engine.metrics["engine.record_full"] == 0
+    assert bench.engine.recording.bytes < 300
+
+
 def test_packets_of_a_flow_are_bounded() -> None:
     class Greedy(Plugin):
         def flow_opened(self, flow: Flow) -> Opening:
