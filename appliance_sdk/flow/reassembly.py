@@ -7,7 +7,7 @@ Bytes that contradict what was shown or copied before are refused: what leaves i
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -310,43 +310,46 @@ class StreamBuffer:
             start = low
         return end <= start or self._kept[start - low : end - low] == old[start - at :]
 
+    def _copied(self, at: int, end: int) -> list[tuple[int, bytes]]:
+        """What was copied from between these positions, in order."""
+        pending = self.pending
+        first = bisect_left(pending, (at, b""))
+        if first and pending[first - 1][0] + len(pending[first - 1][1]) > at:
+            first -= 1
+        pieces = pending[first : bisect_left(pending, (end, b""))]
+        if pieces:
+            start, copied = pieces[-1]
+            pieces[-1] = start, copied[: end - start]
+            start, copied = pieces[0]
+            pieces[0] = max(start, at), copied[max(at - start, 0) :]
+        return pieces
+
     def _agrees_with_pending(self, at: int, data: bytes) -> bool:
-        end = at + len(data)
-        for start, copied in self.pending:
-            if start >= end:
-                break
-            low, high = max(at, start), min(end, start + len(copied))
-            if low < high and data[low - at : high - at] != copied[low - start : high - start]:
+        for start, copied in self._copied(at, at + len(data)):
+            if not data.startswith(copied, start - at):
                 return False
         return True
 
     def _copy(self, at: int, end: int, payload: bytes) -> Push:
         """Remember the parts of an out-of-order segment that are not remembered yet."""
         limits = self._limits
-        parts = []
-        for start, copied in [*self.pending, (end, b"")]:
-            if at >= end:
-                break
-            if start + len(copied) <= at:
-                continue
+        if end > self._next + _FAR:
+            return Push(Status.FULL)
+        room = limits.pending_segments - len(self.pending)
+        parts: list[tuple[int, bytes]] = []
+        for start, copied in [*self._copied(at, end), (end, b"")]:
             if start > at:
-                stop = min(start, end)
-                parts.append(
-                    (at, payload[at - end : stop - end] if stop < end else payload[at - end :])
-                )
-            at = max(at, start + len(copied))
+                if len(parts) >= room:
+                    return Push(Status.FULL)
+                parts.append((at, payload[at - end : start - end or None]))
+            at = start + len(copied)
         size = sum(len(data) for _, data in parts)
-        if (
-            end > self._next + _FAR
-            or self._pending_bytes + size > limits.pending_bytes
-            or len(self.pending) + len(parts) > limits.pending_segments
-            or not self._budget.take(size)
-        ):
+        if self._pending_bytes + size > limits.pending_bytes or not self._budget.take(size):
             return Push(Status.FULL)
         self._taken += size
         self._pending_bytes += size
         for part in parts:
-            self.pending.insert(bisect_right(self.pending, part), part)
+            self.pending.insert(bisect_left(self.pending, part), part)
         return Push(Status.COPIED)
 
     def _show(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -240,6 +241,55 @@ def test_what_was_edited_is_sent_again_as_it_was_sent() -> None:
     assert one.replacement(8, b" ok") is None
     one.close()
     assert budget.used == 0
+
+
+class Copied(bytes):
+    """A copied segment that says when it is looked at."""
+
+    looked_at = 0
+
+    def __len__(self) -> int:
+        Copied.looked_at += 1
+        return super().__len__()
+
+    def __getitem__(self, key: Any) -> Any:
+        Copied.looked_at += 1
+        return super().__getitem__(key)
+
+
+def many_holes() -> StreamBuffer:
+    """As many copied bytes as there may be segments, each behind a hole."""
+    one, _ = buffer(0)
+    for hole in range(LIMITS.pending_segments):
+        assert one.push(1000 + 2 * hole, b"a").status is Status.COPIED
+    one.pending = [(at, Copied(data)) for at, data in one.pending]
+    Copied.looked_at = 0
+    return one
+
+
+@pytest.mark.parametrize(
+    ("at", "payload", "status"),
+    [
+        (5000, b"beyond", Status.FULL),
+        (1 << 30, b"too far", Status.FULL),
+        (1501, b"in a hole", Status.CONFLICT),
+        (1501, b"b", Status.FULL),
+        (1500, b"a", Status.COPIED),
+        (0, b"next", Status.DELIVER),
+    ],
+)
+def test_of_what_was_copied_only_what_a_segment_overlaps_is_looked_at(
+    at: int, payload: bytes, status: Status
+) -> None:
+    one = many_holes()
+    assert one.push(at, payload).status is status
+    assert Copied.looked_at < 10
+
+
+def test_where_nothing_more_can_be_copied_the_first_hole_is_enough() -> None:
+    one = many_holes()
+    assert one.push(1000, b"ab" * 1000).status is Status.FULL
+    assert Copied.looked_at < 2000
 
 
 @pytest.mark.parametrize("beyond", [1 << 30, (1 << 31) - 1])
