@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from appliance_sdk.wire.checksum import transport_checksum
@@ -27,7 +28,7 @@ class Credibility:
     """What is known of who answers whom, over all flows of one engine."""
 
     def __init__(self) -> None:
-        self._answering: dict[tuple[int, bytes], None] = {}
+        self._answering: OrderedDict[tuple[int, bytes], None] = OrderedDict()
         """Servers that were heard, behind their endpoint; the first to come goes first."""
 
     def is_ignored(self, flow: Flow, packet: Packet) -> bool:
@@ -53,7 +54,7 @@ class Credibility:
         server = endpoint_id, address
         if server not in self._answering:
             if len(self._answering) >= _SERVERS_REMEMBERED:
-                del self._answering[next(iter(self._answering))]
+                self._answering.popitem(last=False)
             self._answering[server] = None
 
     def is_suspect(self, flow: Flow, to_server: bool) -> bool:
