@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import math
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance_sdk.flow.timers import Timers
 
@@ -41,11 +45,63 @@ def test_a_cancelled_target_never_comes_up() -> None:
     assert timers.due(9.0) is None
 
 
-def test_moving_a_timer_often_does_not_grow_the_heap() -> None:
+def test_a_target_that_is_cancelled_is_held_by_nothing() -> None:
     timers: Timers[Target] = Timers()
-    a = Target()
-    for i in range(10_000):
+    targets = [Target() for _ in range(3)]
+    alone = sys.getrefcount(targets[1])
+    for target in targets:
+        timers.set(target, 3600.0)
+    timers.cancel(targets[1])
+    held = sys.getrefcount(targets[1])
+    assert held == alone
+    assert len(timers._heap) == 2
+
+
+def test_moving_a_timer_often_leaves_nothing_behind() -> None:
+    timers: Timers[Target] = Timers()
+    a, b = Target(), Target()
+    timers.set(b, 50.0)
+    for i in range(100):
         timers.set(a, float(i))
-    assert len(timers._heap) < 200
-    assert timers.due(1e9) is a
-    assert timers.due(1e9) is None
+        assert len(timers._heap) == 2
+    assert [timers.due(1e9), timers.due(1e9), timers.due(1e9)] == [b, a, None]
+
+
+def test_targets_of_one_time_come_up_in_the_order_in_which_they_were_set() -> None:
+    timers: Timers[Target] = Timers()
+    targets = [Target() for _ in range(20)]
+    for target in targets:
+        timers.set(target, 1.0)
+    timers.set(targets[0], 1.0)
+    came = [timers.due(1.0) for _ in targets]
+    assert came == [*targets[1:], targets[0]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 20)), max_size=80))
+def test_whatever_is_set_moved_and_cancelled_the_others_keep_their_order(
+    steps: list[tuple[int, int | None]],
+) -> None:
+    timers: Timers[Target] = Timers()
+    targets = [Target() for _ in range(10)]
+    model: dict[Target, tuple[float, int]] = {}
+    for number, (which, deadline) in enumerate(steps):
+        target = targets[which]
+        if deadline is None:
+            timers.cancel(target)
+            model.pop(target, None)
+        else:
+            timers.set(target, float(deadline))
+            model[target] = (float(deadline), number)
+        assert len(timers) == len(model)
+        assert timers.next_deadline() == min(model.values(), default=(math.inf, 0))[0]
+    came = [timers.due(10.0) for _ in range(10)]
+    now = sorted((t for t in model if model[t][0] <= 10.0), key=lambda t: model[t])
+    assert came == now + [None] * (10 - len(now))
+
+
+def test_no_dictionary_holds_more_than_a_small_part_of_many() -> None:
+    timers: Timers[Target] = Timers()
+    targets = [Target() for _ in range(6100)]
+    for target in targets:
+        timers.set(target, 1.0)
+    assert max(len(shard) for shard in timers._shards) < 400
