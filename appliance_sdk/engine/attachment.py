@@ -41,9 +41,15 @@ class Attachment:
     ) -> Verdict | None:
         """The same for a flow that is in the table: the handler's timer is set, too."""
         verdict = self.offered(flow, seat, handler, hook)
-        if verdict is None and handler._wake_at > 0:
-            self._engine.agenda.wake(handler, handler._wake_at)
+        if verdict is None:
+            self.start_timer(handler)
         return verdict
+
+    def start_timer(self, handler: FlowHandler[Any]) -> None:
+        """Set what a handler asked for before it had a flow."""
+        after_s, handler._wake_in_s = handler._wake_in_s, None
+        if after_s is not None:
+            self._engine.agenda.wake(handler, after_s)
 
     def attach(self, flow: Flow, seat: Seat, handler: FlowHandler[Any]) -> None:
         """Let a handler see the flow from now on, in the place of its plugin's former one."""

@@ -124,8 +124,7 @@ class Lifecycle:
     def _admitted(self, flow: Flow) -> None:
         self.opened += 1
         for handler in flow._inspection.handlers.values():
-            if handler._wake_at > 0:
-                self._agenda.wake(handler, handler._wake_at)
+            self._engine.attachment.start_timer(handler)
 
     def is_replaced(self, flow: Flow, headers: Headers, cookie: int) -> bool:
         """Whether a packet with the flow's key begins a new connection on the same ports."""

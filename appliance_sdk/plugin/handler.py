@@ -51,7 +51,7 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
 
     _flow: Any = None
     _seat: Any = None
-    _wake_at: float = 0.0
+    _wake_in_s: float | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -72,7 +72,10 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
 
     def wake(self, after_s: float) -> None:
         """Have `woken` called in `after_s` seconds; a second call moves the first."""
-        self._wake_at = after_s if self._flow is None else self._flow._owner.wake(self, after_s)
+        if self._flow is None:
+            self._wake_in_s = max(0.0, after_s)
+        else:
+            self._flow._owner.wake(self, after_s)
 
     def packet(self, packet: Packet) -> Outcome:
         """Each packet of the flow, before TCP tracking and reassembly."""

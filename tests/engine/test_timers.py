@@ -1,0 +1,93 @@
+"""When handlers are woken, and of which flows."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from appliance_sdk.plugin.base import Plugin
+from appliance_sdk.plugin.flow import Flow
+from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
+from appliance_sdk.plugin.packet import Packet
+from appliance_sdk.testing import Bench
+
+
+class Sleeper(FlowHandler["Wakes"]):
+    on_packet_s: float = 0.0
+
+    def packet(self, packet: Packet) -> Outcome:
+        if self.on_packet_s:
+            self.wake(self.on_packet_s)
+        return None
+
+    def woken(self) -> Outcome:
+        Wakes.times.append(self.plugin.now - 1000)
+        return None
+
+
+class Wakes(Plugin):
+    """Its handlers are woken `at_opening_s` after the flow opens."""
+
+    at_opening_s: ClassVar[Any] = None
+    on_packet_s: ClassVar[float] = 0.0
+    last: ClassVar[Sleeper]
+    times: ClassVar[list[float]] = []
+
+    def flow_opened(self, flow: Flow) -> Opening:
+        handler = Wakes.last = Sleeper(on_packet_s=self.on_packet_s)
+        if self.at_opening_s is not None:
+            handler.wake(self.at_opening_s)
+        return handler
+
+    def recheck(self, flow: Flow, handler: FlowHandler[Any] | None) -> Opening:
+        return handler
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    Wakes.at_opening_s, Wakes.on_packet_s, Wakes.times = None, 0.0, []
+
+
+def opened(*plugins: type[Plugin]) -> Bench:
+    """A bench with one flow, that one packet has come of."""
+    bench = Bench(*plugins)
+    bench.udp("10.0.0.1", "10.0.0.2", 53).client_sends(b"x")
+    return bench
+
+
+def rechecked(bench: Bench, kind: type[Plugin] = Wakes) -> None:
+    bench.plugin(kind).recheck_flows()
+    bench.advance(0)
+
+
+def test_a_recheck_that_keeps_the_handler_keeps_its_timer() -> None:
+    Wakes.on_packet_s = 10
+    bench = opened(Wakes)
+    bench.advance(1)
+    rechecked(bench)
+    assert bench.engine.agenda._timers.deadline(Wakes.last) == 1010
+    bench.advance(100)
+    assert Wakes.times == [10]
+
+
+def test_a_handler_that_was_woken_is_not_woken_again_for_a_recheck() -> None:
+    Wakes.at_opening_s = 1
+    bench = opened(Wakes)
+    bench.advance(1.5)
+    rechecked(bench)
+    bench.advance(20)
+    assert Wakes.times == [1]
+
+
+def test_a_handler_asks_at_once_before_it_has_a_flow_and_afterwards() -> None:
+    Wakes.at_opening_s = 0
+    bench = opened(Wakes)
+    bench.advance(1)
+    assert Wakes.times == [0]
+
+
+def test_a_time_that_is_no_number_is_an_error_of_the_plugin() -> None:
+    Wakes.at_opening_s = "soon"
+    bench = opened(Wakes)
+    assert bench.engine.guard.errors["wakes"] == 1
