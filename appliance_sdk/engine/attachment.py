@@ -46,7 +46,7 @@ class Attachment:
         return verdict
 
     def start_timer(self, handler: FlowHandler[Any]) -> None:
-        """Set what a handler asked for before it had a flow."""
+        """Set what a handler asked for before its flow was in the table."""
         after_s, handler._wake_in_s = handler._wake_in_s, None
         if after_s is not None:
             self._engine.agenda.wake(handler, after_s)

@@ -107,7 +107,11 @@ class Host:
 
     def wake(self, handler: FlowHandler[Any], after_s: float) -> float:
         """Set a handler's timer; not of a flow that has ended or is decided, which has none."""
-        if handler.flow.end_reason or handler.flow.verdict.terminal:
+        flow = handler.flow
+        if flow.end_reason or flow.verdict.terminal:
+            return 0.0
+        if flow.before is None:  # in no slot: not in the table yet, or never
+            handler._wake_in_s = after_s
             return 0.0
         return self._engine.agenda.wake(handler, after_s)
 

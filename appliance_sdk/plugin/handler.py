@@ -72,8 +72,9 @@ class FlowHandler(msgspec.Struct, Generic[P], kw_only=True, eq=False):
 
     def wake(self, after_s: float) -> None:
         """Have `woken` called in `after_s` seconds; a second call moves the first."""
+        after_s = max(0.0, after_s)
         if self._flow is None:
-            self._wake_in_s = max(0.0, after_s)
+            self._wake_in_s = after_s
         else:
             self._flow._owner.wake(self, after_s)
 

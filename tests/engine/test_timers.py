@@ -10,6 +10,7 @@ from appliance_sdk.plugin.base import Plugin
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.handler import FlowHandler, Opening, Outcome
 from appliance_sdk.plugin.packet import Packet
+from appliance_sdk.plugin.verdict import Verdict
 from appliance_sdk.testing import Bench
 
 
@@ -44,15 +45,26 @@ class Wakes(Plugin):
         return handler
 
 
+class Later(Plugin):
+    """Moves the timer of the handler that was attached before it is asked."""
+
+    answer: ClassVar[Opening] = None
+
+    def flow_opened(self, flow: Flow) -> Opening:
+        Wakes.last.wake(2)
+        return self.answer
+
+
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     Wakes.at_opening_s, Wakes.on_packet_s, Wakes.times = None, 0.0, []
+    Later.answer = None
 
 
-def opened(*plugins: type[Plugin]) -> Bench:
+def opened(*plugins: type[Plugin], port: int = 53) -> Bench:
     """A bench with one flow, that one packet has come of."""
     bench = Bench(*plugins)
-    bench.udp("10.0.0.1", "10.0.0.2", 53).client_sends(b"x")
+    bench.udp("10.0.0.1", "10.0.0.2", port).client_sends(b"x")
     return bench
 
 
@@ -80,6 +92,13 @@ def test_a_handler_that_was_woken_is_not_woken_again_for_a_recheck() -> None:
     assert Wakes.times == [1]
 
 
+def test_a_later_plugin_moves_the_timer_of_a_handler_in_the_same_opening() -> None:
+    Wakes.at_opening_s = 1
+    bench = opened(Wakes, Later)
+    bench.advance(20)
+    assert Wakes.times == [2]
+
+
 def test_a_handler_asks_at_once_before_it_has_a_flow_and_afterwards() -> None:
     Wakes.at_opening_s = 0
     bench = opened(Wakes)
@@ -91,3 +110,15 @@ def test_a_time_that_is_no_number_is_an_error_of_the_plugin() -> None:
     Wakes.at_opening_s = "soon"
     bench = opened(Wakes)
     assert bench.engine.guard.errors["wakes"] == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_flow_that_is_dropped_at_its_opening_has_no_timers(late: bool) -> None:
+    Later.answer = Verdict.DROP
+    bench = opened(Wakes, Later)
+    if late:
+        Wakes.last.wake(5)
+    assert bench.engine.flow_count == 0
+    assert len(bench.engine.agenda._timers) == 0
+    bench.advance(20)
+    assert Wakes.times == []
