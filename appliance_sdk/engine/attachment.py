@@ -49,7 +49,7 @@ class Attachment:
         """Set what a handler asked for before its flow was in the table."""
         after_s, handler._wake_in_s = handler._wake_in_s, None
         if after_s is not None:
-            self._engine.agenda.wake(handler, after_s)
+            self._engine.host.wake(handler, after_s)
 
     def attach(self, flow: Flow, seat: Seat, handler: FlowHandler[Any]) -> None:
         """Let a handler see the flow from now on, in the place of its plugin's former one."""

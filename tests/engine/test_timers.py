@@ -122,3 +122,29 @@ def test_a_flow_that_is_dropped_at_its_opening_has_no_timers(late: bool) -> None
     assert len(bench.engine.agenda._timers) == 0
     bench.advance(20)
     assert Wakes.times == []
+
+
+class Decides(Wakes):
+    """Blocks a flow and returns a handler all the same."""
+
+    def flow_opened(self, flow: Flow) -> Opening:
+        if flow.server_port == 53:
+            return None
+        return self.recheck(flow, None)
+
+    def recheck(self, flow: Flow, handler: FlowHandler[Any] | None) -> Opening:
+        flow.set(Verdict.BLOCK)
+        return super().flow_opened(flow)
+
+
+@pytest.mark.parametrize("port", [53, 54])
+def test_a_handler_that_is_returned_for_a_flow_just_decided_has_no_timer(port: int) -> None:
+    Wakes.at_opening_s = 1
+    bench = opened(Decides, port=port)
+    if port == 53:
+        rechecked(bench, Decides)
+    (flow,) = bench.flows
+    assert flow.verdict == Verdict.BLOCK
+    assert len(bench.engine.agenda._timers) == 0
+    bench.advance(20)
+    assert Wakes.times == []
