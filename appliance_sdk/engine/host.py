@@ -106,9 +106,12 @@ class Host:
         self._engine.recording.save(flow, name, str(reason), and_next)
 
     def wake(self, handler: FlowHandler[Any], after_s: float) -> float:
-        """Set a handler's timer; not of a flow that has ended or is decided, which has none."""
+        """Set a handler's timer; not of a flow that has ended or is decided, which has none, nor
+        of a handler that another one has replaced."""
         flow = handler.flow
         if flow.end_reason or flow.verdict.terminal:
+            return 0.0
+        if flow._inspection.handlers.get(handler._seat) is not handler:
             return 0.0
         if flow.before is None:  # in no slot: not in the table yet, or never
             handler._wake_in_s = after_s

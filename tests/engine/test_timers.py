@@ -148,3 +148,17 @@ def test_a_handler_that_is_returned_for_a_flow_just_decided_has_no_timer(port: i
     assert len(bench.engine.agenda._timers) == 0
     bench.advance(20)
     assert Wakes.times == []
+
+
+class Replaces(Wakes):
+    """Gives the flow another handler at each recheck."""
+
+    def recheck(self, flow: Flow, handler: FlowHandler[Any] | None) -> Opening:
+        return Sleeper()
+
+
+def test_a_handler_that_another_one_has_replaced_has_no_timer_any_more() -> None:
+    bench = opened(Replaces)
+    rechecked(bench, Replaces)
+    Wakes.last.wake(5)
+    assert len(bench.engine.agenda._timers) == 0
