@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _Uninspected(Inspection):
 
     __slots__ = ()
 
-    handlers = {}
+    handlers = MappingProxyType({})  # type: ignore[assignment,var-annotated]  # nor put in
     on_packet = ()
     on_data = ()
     streams = None
