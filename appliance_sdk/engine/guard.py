@@ -41,14 +41,16 @@ class Guard:
             return self.failed(seat, hook, error, now)
         finally:
             self.calling = caller
-        if outcome is None or isinstance(outcome, Verdict) or hook in ("flow_closed", "stop"):
-            return outcome
-        if isinstance(outcome, FlowHandler) and hook in ("flow_opened", "recheck"):
+        if outcome is None or isinstance(outcome, Verdict):
             return outcome
         if isinstance(outcome, Hold):
             if hook == "flow_opened":
                 return outcome
             outcome.discard()
+        elif isinstance(outcome, FlowHandler) and hook in ("flow_opened", "recheck"):
+            return outcome
+        if hook in ("flow_closed", "stop"):  # nobody asks for their answer
+            return None
         return self.nonsense(seat, hook, outcome, now)
 
     def failed(self, seat: Seat, hook: str, error: Exception, now: float) -> Verdict | None:

@@ -244,7 +244,8 @@ class Flow(Tracked):
     def save(self, reason: str, *, and_next: int = 0) -> None:
         """Have what is on record written to a file, and the next `and_next` packets with it.
 
-        They become an event, `Recorded`; `[events] captures` is the folder for the files.
+        They become an event, `Recorded`; `[events] captures` is the folder for the files. It comes
+        early where `[engine.record]` has no room for more.
         """
         self._owner.save(self, reason, and_next)
 

@@ -508,6 +508,22 @@ def test_a_flow_that_was_decided_does_not_wait() -> None:
     assert dns.verdict.reason == "set"
 
 
+def test_what_nobody_will_wait_for_is_let_go() -> None:
+    answers = []
+
+    class Late(Plugin):
+        def flow_closed(self, flow: Flow, handler: FlowHandler[Any] | None) -> Any:
+            answers.append(after(1, None))
+            return flow.hold(answers[0], timeout_s=1, otherwise=Verdict.BLOCK)
+
+    bench = Bench(Late)
+    assert bench.udp("10.0.0.1", "10.0.0.2", 53).client_sends(b"x")
+    bench.close()
+    (answer,) = answers
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+        answer.send(None)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
