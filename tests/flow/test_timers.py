@@ -77,14 +77,15 @@ def test_targets_of_one_time_come_up_in_the_order_in_which_they_were_set() -> No
     assert came == [*targets[1:], targets[0]]
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 20)), max_size=80))
+@given(st.lists(st.tuples(st.integers(0, 99), st.none() | st.integers(0, 99)), max_size=80))
 def test_whatever_is_set_moved_and_cancelled_the_others_keep_their_order(
     steps: list[tuple[int, int | None]],
 ) -> None:
     timers: Timers[Target] = Timers()
-    targets = [Target() for _ in range(10)]
+    targets = [Target() for _ in range(100)]
     model: dict[Target, tuple[float, int]] = {}
-    for number, (which, deadline) in enumerate(steps):
+    at_first = [(which, which * 37 % 50) for which in range(100)]
+    for number, (which, deadline) in enumerate([*at_first, *steps]):
         target = targets[which]
         if deadline is None:
             timers.cancel(target)
@@ -94,9 +95,9 @@ def test_whatever_is_set_moved_and_cancelled_the_others_keep_their_order(
             model[target] = (float(deadline), number)
         assert len(timers) == len(model)
         assert timers.next_deadline() == min(model.values(), default=(math.inf, 0))[0]
-    came = [timers.due(10.0) for _ in range(10)]
-    now = sorted((t for t in model if model[t][0] <= 10.0), key=lambda t: model[t])
-    assert came == now + [None] * (10 - len(now))
+    came = [timers.due(50.0) for _ in targets]
+    now = sorted((t for t in model if model[t][0] <= 50.0), key=lambda t: model[t])
+    assert came == now + [None] * (len(targets) - len(now))
 
 
 def test_no_dictionary_holds_more_than_a_small_part_of_many() -> None:
