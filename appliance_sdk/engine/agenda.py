@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from appliance_sdk.engine.decision import BLOCKED
@@ -25,13 +26,11 @@ class Agenda:
         self._settings = engine.settings
         self._expiry = engine.table.expiry
         self._timers: Timers[FlowHandler[Any] | Seat | Held] = Timers()
-        self._rechecks: deque[tuple[Seat, list[Flow]]] = deque()
+        self._rechecks: deque[tuple[Seat, Iterator[Flow]]] = deque()
 
-    def wake(self, target: FlowHandler[Any] | Seat, after_s: float) -> float:
+    def wake(self, target: FlowHandler[Any] | Seat, after_s: float) -> None:
         """Set the one timer of a handler or seat."""
-        deadline = self._engine.now + max(0.0, after_s)
-        self._timers.set(target, deadline)
-        return deadline
+        self._timers.set(target, self._engine.now + max(0.0, after_s))
 
     def wake_at(self, held: Held, deadline: float) -> None:
         """Set when a flow's waiting is over."""
@@ -43,12 +42,9 @@ class Agenda:
 
     def recheck(self, seat: Seat) -> None:
         """Have a plugin judge every live flow of its zone again, beginning at the next advance."""
-        flows = [
-            f for f in self._engine.table if f._zone.name == seat.zone and f._asked > seat.index
-        ]
         self._rechecks = deque(entry for entry in self._rechecks if entry[0] is not seat)
-        if seat.recheck is not None and flows:
-            self._rechecks.append((seat, flows))
+        if seat.recheck is not None:
+            self._rechecks.append((seat, iter(self._engine.table)))
 
     def next_deadline(self) -> float:
         """When `advance` has something to do."""
@@ -84,8 +80,13 @@ class Agenda:
     def _recheck_some(self) -> None:
         engine = self._engine
         seat, flows = self._rechecks[0]
-        for _ in range(min(len(flows), self._settings.recheck_batch)):
-            flow = flows.pop()
+        flow: Flow | None = None
+        for _ in range(self._settings.recheck_batch):
+            flow = next(flows, None)
+            if flow is None:
+                break
+            if flow._zone.name != seat.zone or flow._asked <= seat.index:
+                continue
             blocked = flow.mode == BLOCKED
             if (
                 flow.end_reason
@@ -103,5 +104,5 @@ class Agenda:
                 outcome = engine.attachment.offered_late(flow, seat, outcome, "recheck")
             engine.lifecycle.obey(flow, seat, outcome)
         # A plugin may have asked for another round meanwhile, which stands in the place of this.
-        if not flows and self._rechecks and self._rechecks[0][1] is flows:
+        if flow is None and self._rechecks and self._rechecks[0][1] is flows:
             self._rechecks.popleft()

@@ -105,18 +105,18 @@ class Host:
         name = caller.name if caller else ""
         self._engine.recording.save(flow, name, str(reason), and_next)
 
-    def wake(self, handler: FlowHandler[Any], after_s: float) -> float:
+    def wake(self, handler: FlowHandler[Any], after_s: float) -> None:
         """Set a handler's timer; not of a flow that has ended or is decided, which has none, nor
         of a handler that another one has replaced."""
         flow = handler.flow
         if flow.end_reason or flow.verdict.terminal:
-            return 0.0
+            return
         if flow._inspection.handlers.get(handler._seat) is not handler:
-            return 0.0
+            return
         if flow.before is None:  # in no slot: not in the table yet, or never
             handler._wake_in_s = after_s
-            return 0.0
-        return self._engine.agenda.wake(handler, after_s)
+        else:
+            self._engine.agenda.wake(handler, after_s)
 
     def report(self, event: Event, flow: Flow | None, plugin: str) -> None:
         """Fill in what every event carries, and pass it on."""

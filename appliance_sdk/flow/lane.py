@@ -41,8 +41,9 @@ class Lane(Generic[F]):
         self.shards = shards * (MANY_SHARDS // own)
 
     def __iter__(self) -> Iterator[F]:
-        shards = self.shards[: self._own]
-        return (flow for shard in shards for ends, flow in shard.items() if ends is flow.ends)
+        """Every flow, those of one dictionary at a time: the others may change meanwhile."""
+        for shard in self.shards[: self._own]:
+            yield from [flow for ends, flow in shard.items() if ends is flow.ends]
 
     def give_up(self) -> bool:
         """Let go of everything if there are no flows; whether that is so."""

@@ -45,7 +45,8 @@ class FlowTable(Generic[F]):
         return self._size
 
     def __iter__(self) -> Iterator[F]:
-        return (flow for lane in self._lanes.values() for flow in lane)
+        """Every flow; who is in the table all the while is told once, however it changes."""
+        return (flow for lane in list(self._lanes.values()) for flow in lane)
 
     def lane(self, endpoint_id: int, protocol: int) -> Lane[F]:
         """Where the flows of an endpoint and a protocol are."""
