@@ -11,7 +11,7 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from appliance_sdk.engine import Engine
 from appliance_sdk.engine.shared import SharedState
 from appliance_sdk.errors import ApplianceError
 from appliance_sdk.plugin.events import Event
+from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.manager import Enabled
 from appliance_sdk.server.channel import Channel
 from appliance_sdk.server.children import CANNOT_START
@@ -78,7 +79,7 @@ class Worker:
             first_flow_id=int.from_bytes(os.urandom(4), "big") << 20 | 1,
             shared=shared,
         )
-        self._uncounted = self._engine.flows
+        self._uncounted: Iterator[Flow] | None = None
         self._live = 0
         apply_loads(self._engine, loads)
         self._generation = generation
@@ -194,13 +195,17 @@ class Worker:
 
     def _count_live(self, now: float) -> None:
         """Flows that were busy lately: some of the table at a time, told when all are counted."""
-        quiet, until = now - self._config.drain.quiet_s, now + _COUNT_S
-        while time.monotonic() < until:
+        quiet, until = now - self._config.drain.quiet_s, time.monotonic() + _COUNT_S
+        if self._uncounted is None:
+            self._uncounted, self._live = self._engine.flows, 0
+        while True:
             some = list(itertools.islice(self._uncounted, _COUNTED))
             self._live += sum(flow.last_seen > quiet and not flow.end_reason for flow in some)
             if len(some) < _COUNTED:
                 self._parent.send("live", worker=self._number, flows=self._live)
-                self._uncounted, self._live = self._engine.flows, 0
+                self._uncounted = None
+                return
+            if time.monotonic() > until:
                 return
 
 

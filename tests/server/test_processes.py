@@ -280,6 +280,19 @@ def test_drain_fails_health_at_once_serves_on_and_ends_with_0(launch: Launch) ->
     assert kinds.count("flow") == 2
 
 
+def test_it_stays_as_long_as_flows_are_busy_and_not_longer(launch: Launch) -> None:
+    running = launch(settings="[drain]\nsettle_s = 0.1\nquiet_s = 1\n").ready()
+    assert running.passes(80)
+    running.process.send_signal(signal.SIGTERM)
+    busy_until = time.monotonic() + 3
+    while time.monotonic() < busy_until:
+        assert running.passes(80)
+        time.sleep(0.1)
+    assert running.process.wait(5) == 0
+    (stopped,) = running.logged("appliance.stopped")
+    assert stopped["live_flows"] == 0
+
+
 def test_a_second_signal_stops_at_once(launch: Launch) -> None:
     running = launch().ready()
     running.process.send_signal(signal.SIGTERM)
