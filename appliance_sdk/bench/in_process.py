@@ -40,7 +40,7 @@ def engine(lab: Lab) -> Result:
     notes = []
     if shutil.which("valgrind") is None:
         notes.append("instructions are not counted: valgrind is not installed")
-    elif lab.pace.steady_repeats < 5:
+    elif not lab.pace.thorough:
         notes.append("instructions are not counted in a quick run")
     else:
         for case in CASES:

@@ -48,10 +48,12 @@ class Pace(NamedTuple):
     """Of its clock, in one run."""
     days: int
     """Such runs, which may take their time."""
+    thorough: bool
+    """What has no goal and takes its time is measured as well."""
 
 
-QUICK = Pace(0.15, 12, 0.3, 3, 2, 3.0, 150_000, 16_000, 10_000, 0.25, 8)
-FULL = Pace(0.3, 30, 1.0, 7, 5, 10.0, 1_000_000, 32_000, 30_000, 24.0, 2)
+QUICK = Pace(0.15, 12, 0.3, 3, 2, 3.0, 150_000, 8_000, 10_000, 0.25, 8, False)
+FULL = Pace(0.3, 30, 1.0, 7, 5, 10.0, 1_000_000, 32_000, 30_000, 24.0, 2, True)
 
 
 class Entry(NamedTuple):

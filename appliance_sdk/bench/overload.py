@@ -33,7 +33,7 @@ def overload(lab: Lab) -> Result:
     """As much as the generator has, one handler: what is still answered, and what health says.
 
     A thread of the kernel's receives on the appliance's own core, which is what a flood takes away;
-    once as urgent as the appliance (nice 0), and once, without a goal, less urgent (nice -20).
+    once as urgent as the appliance (nice 0), and once, if there is time and without a goal, less urgent (-20).
     """
     notes = []
     with contextlib.ExitStack() as receiving:
@@ -43,7 +43,8 @@ def overload(lab: Lab) -> Result:
             notes.append(f"received on the load balancer's core: {error}")
         with lab.usual_priority():
             usual = _measure(lab, "nice 0")
-        urgent = _measure(lab, "nice -20") if lab.network.can_prefer else None
+        wanted = lab.pace.thorough and lab.network.can_prefer
+        urgent = _measure(lab, "nice -20") if wanted else None
     rows = [row for one in (usual, urgent) if one is not None for row in one.rows()]
     peak = Series("1/s", (usual.peak.median,))
     name = "answered in a flood, against its own peak"

@@ -190,6 +190,7 @@ def test_the_data_path_is_measured(
     targets: int,
 ) -> None:
     monkeypatch.setattr("appliance_sdk.bench.scale.SOME", 1500)
+    monkeypatch.setattr(lab, "QUICK", TINY._replace(thorough=True))
     data = data_path(run, tmp_path, scenario)
     results, found = data["results"], data["targets"]
     assert isinstance(results, list)

@@ -21,6 +21,7 @@ TINY = Pace(
     packets=200,
     hours=0.01,
     days=2,
+    thorough=False,
 )
 WRONG = Path(__file__).with_name("wrong_appliance.py")
 
