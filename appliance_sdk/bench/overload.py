@@ -33,7 +33,8 @@ def overload(lab: Lab) -> Result:
     """As much as the generator has, one handler: what is still answered, and what health says.
 
     A thread of the kernel's receives on the appliance's own core, which is what a flood takes away;
-    once as urgent as the appliance (nice 0), and once, if there is time and without a goal, less urgent (-20).
+    once as urgent as the appliance (nice 0), and once, if there is time and without a goal, less
+    urgent (nice -20).
     """
     notes = []
     with contextlib.ExitStack() as receiving:
