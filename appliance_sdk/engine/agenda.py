@@ -85,11 +85,11 @@ class Agenda:
             flow = next(flows, None)
             if flow is None:
                 break
-            if flow._zone.name != seat.zone or flow._asked <= seat.index:
-                continue
             blocked = flow.mode == BLOCKED
             if (
-                flow.end_reason
+                flow._zone.name != seat.zone
+                or flow._asked <= seat.index
+                or flow.end_reason
                 or seat.recheck is None
                 or (blocked and flow.decided_by != seat.name)
             ):

@@ -193,10 +193,11 @@ class Lifecycle:
         self._table.established(flow, flow.timeout_s)
 
     def never_was(self, flow: Flow) -> None:
-        """A flow was dropped before it was admitted: nobody keeps anything of it."""
+        """A flow was dropped before it was admitted: nobody keeps anything of it.
+
+        Its handlers have no timers, see `Host.wake`.
+        """
         flow.end_reason = "dropped"
-        for handler in flow._inspection.handlers.values():
-            self._agenda.forget(handler)
         self._engine.streams.close(flow)
         flow._inspection = UNINSPECTED  # as in `close`
 
