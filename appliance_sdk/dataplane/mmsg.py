@@ -45,17 +45,12 @@ _IOVEC_BYTES = ctypes.sizeof(_Iovec)
 _WORD_BYTES = ctypes.sizeof(ctypes.c_size_t)
 _LOW_HALF_AT = 0 if sys.byteorder == "little" else _WORD_BYTES - 4
 
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+
+# Without `argtypes`, which would be asked about each argument of each call: numbers are ints to C,
+# and addresses are made once.
 _libc = ctypes.CDLL(None, use_errno=True)
-_recvmmsg = _libc.recvmmsg
-_recvmmsg.argtypes = (
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_uint,
-    ctypes.c_int,
-    ctypes.c_void_p,
-)
-_sendmmsg = _libc.sendmmsg
-_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+_recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
 
 
 class Memory(NamedTuple):
@@ -80,7 +75,8 @@ class Messages:
         self._pieces = pieces
         self._headers = (_Mmsghdr * size)()
         self._iovecs = (_Iovec * (size * pieces))()
-        self._address = ctypes.addressof(self._headers)
+        address = ctypes.addressof(self._headers)
+        self._at = [ctypes.c_void_p(address + i * _HEADER_BYTES) for i in range(size)]
         self._bytes = memoryview(self._headers).cast("B")
         words = self._bytes.cast("I")
         self.received = words[_Mmsghdr.length.offset // 4 :: _HEADER_BYTES // 4]
@@ -125,7 +121,7 @@ class Messages:
 
         Raises OSError with what the kernel says, but for EAGAIN and EINTR.
         """
-        count: int = _recvmmsg(descriptor, self._address, self.size, socket.MSG_DONTWAIT, None)
+        count: int = _recvmmsg(descriptor, self._at[0], self.size, _DONTWAIT, None)
         if count >= 0:
             return count
         error = ctypes.get_errno()
@@ -135,8 +131,7 @@ class Messages:
 
     def send(self, descriptor: int, first: int, count: int) -> int:
         """Send datagrams from `first` on without waiting: how many went, or minus the errno."""
-        address = self._address + first * _HEADER_BYTES
-        sent: int = _sendmmsg(descriptor, address, count, socket.MSG_DONTWAIT)
+        sent: int = _sendmmsg(descriptor, self._at[first], count, _DONTWAIT)
         return sent if sent >= 0 else -ctypes.get_errno()
 
     def truncated(self, index: int) -> bool:

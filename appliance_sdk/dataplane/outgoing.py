@@ -67,4 +67,5 @@ class Outgoing:
         if self._runs:
             self._replies.send(self._runs)
             self._runs.clear()
-            self._scratch.clear()
+            if self._scratch.sizes:
+                self._scratch.clear()

@@ -43,7 +43,7 @@ class RawReplies:
         _IP.pack_into(self._common.map, 0, 0x45, _TTL, socket.IPPROTO_UDP)
         self._described: dict[Batch, _Described] = {}
         self._joined = Messages(1)
-        self._local = b""
+        self._local, self._descriptor = b"", -1
         self._sockets: dict[bytes, socket.socket] = {}
         try:
             for address in addresses:
@@ -57,9 +57,8 @@ class RawReplies:
         parts: list[tuple[Messages, int, int]] = []
         for batch, first, end, local in runs:
             if local != self._local:
-                if parts:
-                    self._send(parts)
-                self._local = self._common.map[_IP.size : _IP_BYTES] = local
+                self._send(parts)
+                self._leave_from(local)
                 parts = []
             described = self._described.get(batch)
             if described is None:
@@ -67,8 +66,7 @@ class RawReplies:
                 self._joined = Messages(self._joined.size + batch.size)
             described.measure(first, end)
             parts.append((described.messages, first, end))
-        if parts:
-            self._send(parts)
+        self._send(parts)
         self._sender.rested()
 
     def close(self) -> None:
@@ -76,17 +74,24 @@ class RawReplies:
             sock.close()
         self._sockets.clear()
 
+    def _leave_from(self, local: bytes) -> None:
+        """What is sent from now on leaves from this address."""
+        self._local = self._common.map[_IP.size : _IP_BYTES] = local
+        sock = self._sockets.get(local)
+        self._descriptor = sock.fileno() if sock is not None else -1
+
     def _send(self, parts: Sequence[tuple[Messages, int, int]]) -> None:
         """Send from the address that all have in common."""
-        sock = self._sockets.get(self._local)
-        if sock is None:  # a flow restored from before a change of addresses
+        if not parts:
+            return
+        if self._descriptor < 0:  # a flow restored from before a change of addresses
             count = sum(end - first for _messages, first, end in parts)
             self._sender.errors["EADDRNOTAVAIL"] += count
         elif len(parts) == 1:
             messages, first, end = parts[0]
-            self._sender.send(sock.fileno(), messages, first, end)
+            self._sender.send(self._descriptor, messages, first, end)
         else:
-            self._sender.send(sock.fileno(), self._joined, 0, self._joined.copy(parts))
+            self._sender.send(self._descriptor, self._joined, 0, self._joined.copy(parts))
 
 
 class _Described:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 import socket
@@ -33,6 +34,8 @@ BATCH = 64
 STRIDE_BYTES = 9216
 """Room for a datagram: EC2's largest MTU is 9,001, and what fills all of this was cut."""
 
+_ADVANCE_S = 0.01
+"""So often at least the engine looks after what it has no deadline for."""
 _LONGEST_WAIT_S = 3600  # poll(2) counts milliseconds in an int
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("@9I")
@@ -105,6 +108,7 @@ class SocketPlane:
         self._tasks = TaskLoop(clock)
         engine.tasks = self._tasks
         self._waits = False
+        self._advance_by = -math.inf
         self._handover = handover
         if handover is not None:
             engine.divert = handover.divert
@@ -152,7 +156,10 @@ class SocketPlane:
         if tasks.busy:
             engine.now = self._clock()
             tasks.pump()
-        engine.advance(self._clock())
+        now = self._clock()
+        if now >= deadline or now >= self._advance_by:
+            self._advance_by = now + _ADVANCE_S
+            engine.advance(now)
         if engine.outbox:
             self._answer()
         return count
@@ -169,6 +176,18 @@ class SocketPlane:
         self._replies.close()
 
     def _serve(self, descriptor: int, local: bytes) -> int:
+        """Answer what waits at a listener, up to a batch.
+
+        Where several came at once, some more have come meanwhile: to ask the socket again costs
+        less than to go round by way of all that `poll` looks after.
+        """
+        count = taken = self._serve_some(descriptor, local)
+        while 1 < taken and count < self._batch.size:
+            taken = self._serve_some(descriptor, local)
+            count += taken
+        return count
+
+    def _serve_some(self, descriptor: int, local: bytes) -> int:
         batch = self._batch
         try:
             count = batch.receive(descriptor)
@@ -182,10 +201,9 @@ class SocketPlane:
         engine, outgoing = self.engine, self._outgoing
         receive, outbox, memory = engine.receive, engine.outbox, batch.room.map
         # Wherever they stand: whoever may be meant is asked one by one.
-        names = batch.names.map[: count * NAME_BYTES]
-        loops = False
+        loops, names = False, batch.names.map
         for address in self._own:
-            loops = loops or address in names
+            loops = loops or names.find(address, 0, count * NAME_BYTES) >= 0
         first = 0
         # There are more offsets and peers than sizes; to say so would cost a keyword each time.
         places = zip(batch.offsets, batch.peers, batch.sizes)  # noqa: B905

@@ -27,11 +27,8 @@ class TaskLoop:
         self._loop: _Loop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
-
-    @property
-    def busy(self) -> bool:
+        self.busy = False
         """Somebody waits."""
-        return bool(self._tasks)
 
     def fileno(self) -> int:
         """What becomes readable when a socket or a thread of a task has something."""
@@ -57,6 +54,7 @@ class TaskLoop:
         loop = self._made()
         task = loop.create_task(awaited())
         self._tasks.add(task)
+        self.busy = True
         task.add_done_callback(self._ended)
 
         def cancel() -> None:
@@ -95,6 +93,7 @@ class TaskLoop:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self.busy = bool(self._tasks)
         if not task.cancelled():
             self._error = self._error or task.exception()
 

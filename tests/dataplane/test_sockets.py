@@ -132,6 +132,42 @@ def test_one_batch_has_one_time(appliance: Appliance, node: Node) -> None:
     assert times[0] < times[4] <= appliance.engine.advanced[-1]
 
 
+def test_what_comes_while_a_few_are_answered_is_taken_at_once_up_to_a_batch(
+    appliance: Appliance, node: Node
+) -> None:
+    def decide(_payload: bytes) -> int:
+        node.send(20001, b"more", appliance.target)
+        return FORWARD
+
+    plane = appliance.plane(raw=False, batch=6)
+    appliance.engine.decide = decide
+    node.send(20001, b"one", appliance.target)
+    assert plane.poll(5) == 1
+    node.send(20001, b"two", appliance.target)
+    assert plane.poll(5) == 6
+    assert plane.received == 7
+
+
+def test_the_engine_is_advanced_when_it_wants_to_be_and_now_and_then(
+    appliance: Appliance, node: Node
+) -> None:
+    now, engine = [1000.0], appliance.engine
+    plane = appliance.plane(raw=False, clock=lambda: now[0])
+
+    def polled(at: float, deadline: float) -> bool:
+        now[0], engine.deadline = at, deadline
+        before = len(engine.advanced)
+        node.send(20001, b"packet", appliance.target)
+        assert plane.poll(5) == 1
+        return len(engine.advanced) > before
+
+    assert polled(1000.0, 2000.0)
+    assert not polled(1000.004, 2000.0)
+    assert polled(1000.005, 1000.005)
+    assert not polled(1000.01, 2000.0)
+    assert polled(1000.02, 2000.0)
+
+
 def test_the_outbox_keeps_its_place_in_the_order(
     appliance: Appliance, node: Node, raw: bool
 ) -> None:
