@@ -182,7 +182,7 @@ class SocketPlane:
         less than to go round by way of all that `poll` looks after.
         """
         count = taken = self._serve_some(descriptor, local)
-        while 1 < taken and count < self._batch.size:
+        while taken > 1 and count < self._batch.size:
             taken = self._serve_some(descriptor, local)
             count += taken
         return count
