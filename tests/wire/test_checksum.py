@@ -56,6 +56,14 @@ def test_it_is_the_plain_algorithm(data: bytes) -> None:
     assert checksum(bytearray(data)) == checksum(memoryview(data)) == checksum(data)
 
 
+@pytest.mark.parametrize("fold", [192, 384, 768, 1536, 3072, 9216, 65535])
+@pytest.mark.parametrize("more", [-2, -1, 0, 1, 2])
+def test_nor_does_it_matter_how_long_it_is(fold: int, more: int) -> None:
+    for pattern in (b"\xff", b"\0", b"\x01\xfe\x80", b"\xff\xff\0"):
+        data = (pattern * (fold + 2))[: fold + more]
+        assert checksum(data) == by_the_book(data)
+
+
 words = st.lists(st.sampled_from([0, 1, 0x00FF, 0x7FFF, 0xFFFE, 0xFFFF]) | st.integers(0, 0xFFFF))
 
 
@@ -90,7 +98,9 @@ def test_a_segment_with_its_checksum_sums_to_zero(size: int, body: bytes, protoc
     assert transport_checksum(source, destination, protocol, whole) == 0
 
 
-@given(st.binary(min_size=4, max_size=4), st.binary(max_size=90), st.integers(0, 0xFFFF), st.data())
+@given(
+    st.binary(min_size=4, max_size=4), st.binary(max_size=1600), st.integers(0, 0xFFFF), st.data()
+)
 def test_a_segment_in_ipv4_is_right_if_its_checksum_is(
     source: bytes, payload: bytes, seq: int, data: st.DataObject
 ) -> None:
