@@ -160,7 +160,7 @@ class Asking:
             if refused[0].terminal:
                 verdict, seat = refused
         if drop:
-            engine.anomaly("stream", drop)
+            engine.anomalies.add("stream", drop)
             return engine.drop(drop)
         if verdict is not None:
             if verdict.action is not Action.DROP:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from appliance_sdk.engine.agenda import Agenda
+from appliance_sdk.engine.anomalies import Anomalies
 from appliance_sdk.engine.answers import Answers
 from appliance_sdk.engine.attachment import Attachment
-from appliance_sdk.engine.decision import ASKED, DROP, FORWARD, Place
+from appliance_sdk.engine.decision import ASKED, DROP, FORWARD
+from appliance_sdk.engine.encapsulation import Encapsulation
 from appliance_sdk.engine.guard import Guard
 from appliance_sdk.engine.holding import Holding, Tasks
 from appliance_sdk.engine.host import Host
@@ -22,13 +24,13 @@ from appliance_sdk.engine.shared import SharedState
 from appliance_sdk.engine.state import restore_flow, save_flow, worth_saving
 from appliance_sdk.engine.streams import Streams
 from appliance_sdk.errors import MalformedPacket, PluginError
-from appliance_sdk.flow.envelope import HEADER_BYTES, WHOLE, Envelope, split_header
+from appliance_sdk.flow.envelope import HEADER_BYTES
 from appliance_sdk.flow.fragments import FragmentTable
 from appliance_sdk.flow.lane import SHARD_MASK, SHARD_SHIFT, Lane
 from appliance_sdk.flow.table import FlowTable
 from appliance_sdk.flow.tcp import TcpState, TcpTracker
 from appliance_sdk.plugin.cidr import CidrSet
-from appliance_sdk.plugin.events import Anomaly, Event
+from appliance_sdk.plugin.events import Event
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.manager import Pipeline, Seat
 from appliance_sdk.wire.packet import ACK, FIN, RST, SYN, Headers
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
 
 _ORIGINS_REMEMBERED = 4096
-_PEERS_KEPT = _ENVELOPES_KEPT = 1 << 16
-_ANOMALY_PERIOD_S = 1.0
 
 # A GENEVE header as GWLB sends it, see `split_header`, and an IPv4 packet without options behind.
 # In the same byte order: the total length and the fragment field are compared, nothing else, too.
@@ -104,11 +104,7 @@ class Engine:
         """Counters of plugins: "plugin.metric"."""
         self._origins = CidrSet(settings.origins)
         self._origins_seen: set[bytes] = set()
-        self._peers: dict[bytes, bytes] = {}
-        self._envelopes: dict[tuple[bytes, bytes], Envelope] = {}
         self._longest = min(settings.mtu_bytes, _LONGEST)
-        self._anomalies: Counter[tuple[str, str]] = Counter()
-        self._anomalies_at = now
         self.guard = Guard(settings, log)
         self.table: FlowTable[Flow] = FlowTable(settings.max_flows)
         self._usual_lanes: list[dict[bytes, Lane[Flow]]] = [{}] * 256
@@ -118,6 +114,8 @@ class Engine:
         self.fragments = FragmentTable()
         self.streams = Streams(settings, self.guard, self.detach)
         self.host = Host(self, emit, log)
+        self.anomalies = Anomalies(self.host, now)
+        self.encapsulation = Encapsulation(self.table)
         self.agenda = Agenda(self)
         self.attachment = Attachment(self)
         self.lifecycle = Lifecycle(self, first_flow_id)
@@ -182,10 +180,7 @@ class Engine:
 
     def next_deadline(self) -> float:
         """When `advance` has something to do, math.inf if nothing is pending."""
-        deadline = self.agenda.next_deadline()
-        if self._anomalies:
-            deadline = min(deadline, self._anomalies_at + _ANOMALY_PERIOD_S)
-        return deadline
+        return min(self.agenda.next_deadline(), self.anomalies.next_deadline())
 
     def advance(self, now: float) -> None:
         """Run timers, expiry and rechecks that are due, a bounded number of each."""
@@ -193,14 +188,14 @@ class Engine:
         self.agenda.advance(now)
         self.fragments.expire(now)
         self.table.forget_lanes()
-        if self._anomalies and now >= self._anomalies_at + _ANOMALY_PERIOD_S:
-            self._report_anomalies()
+        if now >= self.anomalies.next_deadline():
+            self.anomalies.report(now)
 
     def close(self, now: float, reason: str = "shutdown") -> None:
         """End every flow and stop every plugin."""
         self.now = now
         self.lifecycle.close_all(reason)
-        self._report_anomalies()
+        self.anomalies.report(now)
 
     def snapshot(self) -> Iterator[bytes]:
         """The state of every flow, one record each, for `restore` after a restart.
@@ -293,7 +288,7 @@ class Engine:
         try:
             return self.judge.datagram(buffer, start, end, peer, local)
         except MalformedPacket as error:
-            self.anomaly("packet", error.reason)
+            self.anomalies.add("packet", error.reason)
             return self.drop(error.reason)
 
     def _segment(
@@ -339,36 +334,6 @@ class Engine:
         self.injected += 1
         self.outbox.append((flow.peer, flow.local, flow.header + packet))
 
-    def encapsulate(self, flow: Flow, place: Place) -> None:
-        """Remember the newest encapsulation: GWLB drops what comes back with an old cookie."""
-        peer, local, buffer, start, inner = place
-        if inner - start == HEADER_BYTES:
-            head, flow._cookie = split_header(buffer, start)
-            self.table.meet(flow.lane, head)
-            envelope = flow._envelope
-            if head != envelope.head or local != envelope.local:
-                flow._envelope = self.envelope(head, local)
-        else:  # its cookie stands anywhere, so that no other flow has it
-            flow._cookie = WHOLE
-            flow._envelope = Envelope(bytes(buffer[start:inner]), local)
-        if peer != flow.peer:
-            flow.peer = self.one_peer(bytes(peer))
-
-    def envelope(self, head: bytes, local: bytes) -> Envelope:
-        """One for all flows that have it in common."""
-        found = self._envelopes.get((head, local))
-        if found is None:
-            if len(self._envelopes) >= _ENVELOPES_KEPT:
-                self._envelopes.clear()
-            found = self._envelopes[head, local] = Envelope(head, local)
-        return found
-
-    def one_peer(self, peer: bytes) -> bytes:
-        """There are no more than 65,536 ports a node: a million flows need not have one each."""
-        if len(self._peers) >= _PEERS_KEPT:
-            self._peers.clear()
-        return self._peers.setdefault(peer, peer)
-
     def drop(self, reason: str) -> int:
         """Count a packet that is not forwarded."""
         self.drops[reason] += 1
@@ -382,16 +347,6 @@ class Engine:
             self._origins_seen.add(bytes(address))
         return True
 
-    def anomaly(self, layer: str, reason: str) -> None:
-        """Remember traffic that breaks a rule; it is reported in sum, once a second."""
-        self._anomalies[layer, reason] += 1
-
     def detach(self, flow: Flow, seat: Seat) -> None:
         """A plugin needs no more of a flow."""
         self.attachment.detach(flow, seat)
-
-    def _report_anomalies(self) -> None:
-        for (layer, reason), count in self._anomalies.items():
-            self.host.report(Anomaly(layer=layer, reason=reason, count=count), None, "")
-        self._anomalies.clear()
-        self._anomalies_at = self.now

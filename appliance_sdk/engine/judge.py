@@ -1,14 +1,14 @@
-"""A packet's way through the engine: its flow, new, known or waiting; or its fragments."""
+"""A packet's way through the engine: its flow, new, known or waiting."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appliance_sdk.engine.asking import Asking, discard, ends_of
-from appliance_sdk.engine.decision import BLOCKED, DROP, FORWARD, HANDLED, HELD, REPLACED, Place
+from appliance_sdk.engine.asking import Asking, ends_of
+from appliance_sdk.engine.decision import BLOCKED, FORWARD, REPLACED, Place
+from appliance_sdk.engine.fragmented import Fragmented
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.opening import Opening
-from appliance_sdk.flow.fragments import Fragment
 from appliance_sdk.plugin.flow import Flow
 from appliance_sdk.plugin.hold import Hold
 from appliance_sdk.plugin.manager import Seat
@@ -29,6 +29,7 @@ class Judge:
         self._table = engine.table
         self.asking = Asking(engine, debug=debug)
         self.opening = Opening(engine, self, debug=debug)
+        self.fragmented = Fragmented(engine, self, self.asking)
 
     def datagram(self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes) -> int:
         """Any header, any packet: what the fast path did not take. Raises MalformedPacket."""
@@ -45,14 +46,14 @@ class Judge:
             if divert is not None and divert(geneve.endpoint_id, headers, buffer, span, engine.now):
                 engine.received -= 1
                 return REPLACED
-            return self._fragment(headers, geneve.endpoint_id, geneve.cookie, place, end)
-        found = self._find(geneve.endpoint_id, headers, geneve.cookie, place, end)
+            return self.fragmented.judge(headers, geneve.endpoint_id, geneve.cookie, place, end)
+        found = self.find(geneve.endpoint_id, headers, geneve.cookie, place, end)
         if isinstance(found, int):
             return found
         flow, to_server = found
         return self._count_and_judge(flow, to_server, headers, place, end)
 
-    def _find(
+    def find(
         self, endpoint_id: int, headers: Headers, cookie: int, place: Place, end: int
     ) -> tuple[Flow, bool] | int:
         """The flow of a packet, opened if it has none; else the decision about the packet."""
@@ -81,7 +82,7 @@ class Judge:
                 FORWARD if engine.settings.table_full == "continue" else engine.drop("table_full")
             )
         flow, to_server = engine.lifecycle.new_flow(endpoint_id, ends, headers, zone)
-        engine.encapsulate(flow, place)
+        engine.encapsulation.remember(flow, place)
         if headers.version == 4:
             self.opening.learn(flow)
         packet = self.asking.view(flow, buffer, start, end, headers, to_server)
@@ -158,8 +159,8 @@ class Judge:
         engine.holding.begin(flow, holds, first, opening=True, witness=headers.is_fragment)
         if headers.is_fragment:
             return flow, to_server
-        self._count(flow, to_server, headers.end - start)
-        self._record(flow, to_server, headers, place)
+        self.count(flow, to_server, headers.end - start)
+        self.record(flow, to_server, headers, place)
         return REPLACED
 
     def ask_again(
@@ -204,101 +205,20 @@ class Judge:
         end: int,
     ) -> int:
         _peer, _local, buffer, _datagram, start = place
-        self._count(flow, to_server, headers.end - start)
-        self._record(flow, to_server, headers, place)
-        self._engine.encapsulate(flow, place)
+        self.count(flow, to_server, headers.end - start)
+        self.record(flow, to_server, headers, place)
+        self._engine.encapsulation.remember(flow, place)
         return self.asking.packet(flow, to_server, buffer, start, end, headers, place)
 
-    def _fragment(
-        self, headers: Headers, endpoint_id: int, cookie: int, place: Place, end: int
-    ) -> int:
-        """A fragment shares the fate of its first one; the last to come is judged as the whole."""
-        engine = self._engine
-        _peer, _local, buffer, _datagram, inner = place
-        fragment = engine.fragments.add(endpoint_id, headers, buffer, inner, engine.now)
-        if fragment.reason:
-            engine.anomaly("fragment", fragment.reason)
-            return engine.drop(fragment.reason)
-        judged = self._judge_fragment(headers, endpoint_id, cookie, place, end, fragment)
-        if judged == DROP and fragment.whole is not None:
-            engine.fragments.refuse(fragment.entry)
-        return judged
-
-    def _judge_fragment(
-        self,
-        headers: Headers,
-        endpoint_id: int,
-        cookie: int,
-        place: Place,
-        end: int,
-        fragment: Fragment,
-    ) -> int:
-        engine = self._engine
-        inner = place[4]
-        entry = fragment.entry
-        if headers.fragment_offset == 0:
-            found = self._find(endpoint_id, headers, cookie, place, end)
-            if isinstance(found, int):
-                entry.drop = found == DROP
-                return found
-            entry.owner = found
-        if entry.drop or entry.owner is None:
-            return engine.drop("fragment_verdict")
-        flow, to_server = entry.owner
-        if flow.end_reason:
-            return engine.drop("fragment_verdict")
-        self._count(flow, to_server, headers.end - inner)
-        self._record(flow, to_server, headers, place)
-        if flow.mode == HELD:
-            entry.drop = True
-            return engine.drop("hold_fragment")
-        if flow.mode == BLOCKED:
-            entry.drop = True
-            return self.asking.refuse(flow, place[2], inner, headers, to_server)
-        if flow.mode == HANDLED and headers.fragment_offset == 0:
-            judged = self._first_fragment(flow, to_server, place[2], inner, end, headers)
-            if judged == DROP:
-                entry.drop = True
-                return DROP
-        if fragment.whole is None:
-            return FORWARD
-        whole = fragment.whole
-        judged = self.asking.packet(
-            flow, to_server, whole, 0, len(whole), None, (*place[:2], whole, 0, 0)
-        )
-        if judged == REPLACED:
-            engine.outbox.pop()
-            engine.edited -= 1
-            return engine.drop("fragment_edited")
-        return judged
-
-    def _first_fragment(
-        self, flow: Flow, to_server: bool, buffer: Buffer, start: int, end: int, headers: Headers
-    ) -> int:
-        """Ask the handlers that want to see it: its headers decide about what follows, too."""
-        every = flow._inspection.on_packet
-        hooks = [(seat, hook) for seat, hook in every if hook.__self__.fragments]
-        if not hooks:
-            return FORWARD
-        packet = self.asking.view(flow, buffer, start, end, headers, to_server)
-        holds: list[tuple[Seat, Hold]] = []
-        verdict, seat = self.asking.ask_hooks(flow, packet, hooks, holds)
-        self.asking.release(packet)
-        discard(holds)
-        if verdict is None:
-            return self._engine.drop("hold_fragment") if holds else FORWARD
-        if verdict.action is not Action.DROP:
-            self._engine.lifecycle.decide(flow, verdict, seat)
-        name = seat.name if seat else ""
-        return self.asking.dropped(flow, verdict, name, buffer, start, headers, to_server)
-
-    def _record(self, flow: Flow, to_server: bool, headers: Headers, place: Place) -> None:
+    def record(self, flow: Flow, to_server: bool, headers: Headers, place: Place) -> None:
+        """Copy a packet of a flow that is recorded."""
         if flow._inspection.record is not None:
             peer, local, buffer, datagram, _inner = place
             data = bytes(buffer[datagram : headers.end])
             self._engine.recording.add(flow, to_server, peer, local, data)
 
-    def _count(self, flow: Flow, to_server: bool, length: int) -> None:
+    def count(self, flow: Flow, to_server: bool, length: int) -> None:
+        """Count a packet of so many bytes."""
         engine = self._engine
         if to_server:
             flow.packets_to_server += 1

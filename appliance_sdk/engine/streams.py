@@ -103,7 +103,7 @@ class Streams:
             return self._tell(flow, packet, payload, 0, 0, 0, None, now) if payload else FINE
         seq, ack, offset, flags = _TCP_FIELDS.unpack_from(buffer, start + 24)
         stream, other = streams[to_server], streams[not to_server]
-        if flags & _TELLING != ACK or (other is not None and other.pending):
+        if flags & _TELLING != ACK or (other is not None and other.copies is not None):
             return self.judge(flow, packet, now)
         if is_right_tcp4(buffer, start, end):
             inspection.sound |= 1 + to_server

@@ -7,11 +7,12 @@ Bytes that contradict what was shown or copied before are refused: what leaves i
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from enum import IntEnum
 from typing import NamedTuple
 
 import msgspec
+
+from appliance_sdk.flow.copies import Copies
 
 _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
@@ -102,11 +103,10 @@ class StreamBuffer:
         "_lookback",
         "_next",
         "_ordered",
-        "_pending_bytes",
         "_sent",
         "_taken",
         "_unseen",
-        "pending",
+        "copies",
     )
 
     def __init__(
@@ -133,9 +133,8 @@ class StreamBuffer:
         self._fresh = 0
         self._kept = bytearray()
         self._sent: bytearray | None = None
-        self.pending: list[tuple[int, bytes]] = []
-        """What was copied from beyond a hole, with its position; in order."""
-        self._pending_bytes = 0
+        self.copies: Copies | None = None
+        """What was copied from beyond a hole, if anything was."""
         self._taken = 0
 
     def append(self, seq: int, payload: bytes) -> int:
@@ -145,7 +144,7 @@ class StreamBuffer:
         room for it: then nothing was taken.
         """
         offset = self._next
-        if self.pending or self._gap or (seq - self._base - offset) & _MASK:
+        if self.copies is not None or self._gap or (seq - self._base - offset) & _MASK:
             return -1
         self._trim()
         size = len(payload)
@@ -166,26 +165,25 @@ class StreamBuffer:
         self._fresh = 0
         self._trim()
         at = self._position(seq)
-        end = at + len(payload)
         overlap = min(max(self._next - at, 0), len(payload))
         if overlap and not self._repeats(at, payload[:overlap]):
             return Push(Status.CONFLICT)
         if overlap == len(payload):
             return Push(Status.REPEAT, overlap=overlap)
         fresh = payload[overlap:]
-        if not self._agrees_with_pending(max(at, self._next), fresh):
+        if self.copies is not None and not self.copies.agree(max(at, self._next), fresh):
             return Push(Status.CONFLICT)
         if self._next < at <= self._claimed:
             self._skip(at)
         if at > self._next:
             if self._ordered or (self._begun and self._acked < 0):
                 return Push(Status.OUT_OF_ORDER)
-            return self._copy(at, end, payload)
+            return self._copy(at, payload)
         if not self._room_for(len(fresh)):
             return Push(Status.FULL)
         offset = self._next
         self._show(fresh)
-        fresh += self._show_pending()
+        fresh += self._show_copies()
         self._fresh = len(fresh)
         gap, self._gap = self._gap, 0
         return Push(Status.DELIVER, fresh, offset, overlap, gap)
@@ -211,14 +209,14 @@ class StreamBuffer:
             position += delta
         if position > self._claimed:
             self._claimed = position
-        if self.pending and self.pending[0][0] <= self._claimed:
-            return self._skip(self.pending[0][0])
+        if self.copies is not None and self.copies.pieces[0][0] <= self._claimed:
+            return self._skip(self.copies.pieces[0][0])
         return 0
 
     def take_pending(self) -> Push:
         """The copied bytes that are next now, after `acknowledge` has jumped a gap."""
         offset = self._next
-        fresh = self._show_pending()
+        fresh = self._show_copies()
         self._fresh = len(fresh)
         if not fresh:
             return Push(Status.REPEAT, offset=offset)
@@ -268,8 +266,8 @@ class StreamBuffer:
         self._taken = 0
         self._kept = bytearray()
         self._sent = None
-        self.pending = []
-        self._pending_bytes = self._fresh = 0
+        self.copies = None
+        self._fresh = 0
 
     def _position(self, seq: int) -> int:
         """The stream position of a sequence number, near the next one (RFC 9293 §3.4)."""
@@ -310,46 +308,20 @@ class StreamBuffer:
             start = low
         return end <= start or self._kept[start - low : end - low] == old[start - at :]
 
-    def _copied(self, at: int, end: int) -> list[tuple[int, bytes]]:
-        """What was copied from between these positions, in order."""
-        pending = self.pending
-        first = bisect_left(pending, (at, b""))
-        if first and pending[first - 1][0] + len(pending[first - 1][1]) > at:
-            first -= 1
-        pieces = pending[first : bisect_left(pending, (end, b""))]
-        if pieces:
-            start, copied = pieces[-1]
-            pieces[-1] = start, copied[: end - start]
-            start, copied = pieces[0]
-            pieces[0] = max(start, at), copied[max(at - start, 0) :]
-        return pieces
-
-    def _agrees_with_pending(self, at: int, data: bytes) -> bool:
-        for start, copied in self._copied(at, at + len(data)):
-            if not data.startswith(copied, start - at):
-                return False
-        return True
-
-    def _copy(self, at: int, end: int, payload: bytes) -> Push:
+    def _copy(self, at: int, payload: bytes) -> Push:
         """Remember the parts of an out-of-order segment that are not remembered yet."""
-        limits = self._limits
-        if end > self._next + _FAR:
+        limits, copies = self._limits, self.copies or Copies()
+        if at + len(payload) > self._next + _FAR:
             return Push(Status.FULL)
-        room = limits.pending_segments - len(self.pending)
-        parts: list[tuple[int, bytes]] = []
-        for start, copied in [*self._copied(at, end), (end, b"")]:
-            if start > at:
-                if len(parts) >= room:
-                    return Push(Status.FULL)
-                parts.append((at, payload[at - end : start - end or None]))
-            at = start + len(copied)
+        parts = copies.missing(at, payload, limits.pending_segments - len(copies.pieces))
+        if parts is None:
+            return Push(Status.FULL)
         size = sum(len(data) for _, data in parts)
-        if self._pending_bytes + size > limits.pending_bytes or not self._budget.take(size):
+        if copies.size + size > limits.pending_bytes or not self._budget.take(size):
             return Push(Status.FULL)
         self._taken += size
-        self._pending_bytes += size
-        for part in parts:
-            self.pending.insert(bisect_left(self.pending, part), part)
+        copies.add(parts)
+        self.copies = copies
         return Push(Status.COPIED)
 
     def _show(self, data: bytes) -> None:
@@ -358,23 +330,20 @@ class StreamBuffer:
             self._sent += data
         self._next += len(data)
 
-    def _show_pending(self) -> bytes:
+    def _show_copies(self) -> bytes:
         """Move what follows without a hole from the copies to the shown bytes."""
-        shown = bytearray()
-        used = 0
-        for start, copied in self.pending:
-            if start > self._next:
-                break
-            used += 1
-            self._pending_bytes -= len(copied)
-            new = copied[self._next - start :]
-            spare = len(copied) - len(new)
-            self._budget.give(spare)
-            self._taken -= spare
-            self._show(new)
-            shown += new
-        del self.pending[:used]
-        return bytes(shown)
+        copies = self.copies
+        if copies is None:
+            return b""
+        shown, spare = copies.take(self._next)
+        # What is edited is kept twice, also beyond the budget.
+        more = (len(shown) if self._sent is not None else 0) - spare
+        self._budget.used += more
+        self._taken += more
+        self._show(shown)
+        if not copies.pieces:
+            self.copies = None
+        return shown
 
     def _room_for(self, n: int) -> bool:
         acked, budget = self._acked, self._budget

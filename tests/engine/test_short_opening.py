@@ -134,7 +134,7 @@ class Engines:
             "events": events,
             "outbox": engine.outbox,
             "drops": engine.drops,
-            "anomalies": engine._anomalies,
+            "anomalies": engine.anomalies.counts,
             "errors": engine.guard.errors,
             "counts": (engine.received, engine.forwarded, engine.injected, engine.edited),
             "flows": (engine.flows_opened, engine.flows_closed, engine.flow_count),

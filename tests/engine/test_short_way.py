@@ -129,7 +129,10 @@ class Engines:
     def _flow(self, flow: Flow) -> tuple[Any, ...]:
         tcp = flow.tcp
         numbers = values(tcp), values(tcp._edges if tcp is not None else None)
-        streams = [values(stream) for stream in flow._inspection.streams or ()]
+        streams = [
+            (values(one), values(one.copies if one is not None else None))
+            for one in flow._inspection.streams or ()
+        ]
         sound = flow._inspection.sound
         return flow.mode, sound, flow.packet, str(flow.verdict), numbers, streams
 
@@ -137,7 +140,8 @@ class Engines:
 def values(one: Any) -> dict[str, Any]:
     """What stands in its slots, other objects of ours left out."""
     names = one.__slots__ if one is not None else ()
-    return {name: getattr(one, name) for name in names if name not in ("_budget", "_edges")}
+    others = "_budget", "_edges", "copies"
+    return {name: getattr(one, name) for name in names if name not in others}
 
 
 usual = st.just(ACK) | st.just(ACK | PSH)

@@ -103,7 +103,7 @@ class Both:
             for flow in engine.flows
         ]
         counts = engine.received, engine.forwarded, engine.injected, engine.outbox
-        return [flows, counts, engine.drops, engine._anomalies, events, plugin.seen]
+        return [flows, counts, engine.drops, engine.anomalies.counts, events, plugin.seen]
 
 
 def _numbers(flow: Flow) -> list[Any]:

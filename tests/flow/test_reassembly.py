@@ -103,7 +103,8 @@ def test_whatever_comes_memory_is_bounded_and_accounted_for(
         else:
             one.take_pending()
         assert 0 <= budget.used <= 400
-        held = len(one._kept) + sum(len(data) for _, data in one.pending)
+        copied = one.copies.pieces if one.copies is not None else []
+        held = len(one._kept) + sum(len(data) for _, data in copied)
         assert budget.used == held
     one.close()
     assert budget.used == 0
@@ -243,6 +244,20 @@ def test_what_was_edited_is_sent_again_as_it_was_sent() -> None:
     assert budget.used == 0
 
 
+def test_what_was_copied_before_the_first_edit_is_kept_twice_behind_it() -> None:
+    one, budget = buffer(0)
+    one.push(0, b"abc")
+    one.push(6, b"ghi")
+    one.edited(0, b"ABC")
+    assert one.push(3, b"def").fresh == b"defghi"
+    assert budget.used == 2 * 9
+    one.acknowledge(9)
+    one.push(9, b"j")
+    assert budget.used == 2
+    one.close()
+    assert budget.used == 0
+
+
 class Copied(bytes):
     """A copied segment that says when it is looked at."""
 
@@ -262,7 +277,8 @@ def many_holes() -> StreamBuffer:
     one, _ = buffer(0)
     for hole in range(LIMITS.pending_segments):
         assert one.push(1000 + 2 * hole, b"a").status is Status.COPIED
-    one.pending = [(at, Copied(data)) for at, data in one.pending]
+    assert one.copies is not None
+    one.copies.pieces = [(at, Copied(data)) for at, data in one.copies.pieces]
     Copied.looked_at = 0
     return one
 
