@@ -7,14 +7,14 @@ import math
 import os
 import select
 import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from appliance_sdk.dataplane.batch import ReceiveBatch
 from appliance_sdk.dataplane.handover import Handover
+from appliance_sdk.dataplane.listener import Listener
 from appliance_sdk.dataplane.mmsg import NAME_BYTES
 from appliance_sdk.dataplane.outgoing import Outgoing
 from appliance_sdk.dataplane.port_replies import PortReplies
@@ -37,15 +37,6 @@ STRIDE_BYTES = 9216
 _ADVANCE_S = 0.01
 """So often at least the engine looks after what it has no deadline for."""
 _LONGEST_WAIT_S = 3600  # poll(2) counts milliseconds in an int
-_SO_MEMINFO = 55
-_MEMINFO = struct.Struct("@9I")
-_DROPS = 8  # SK_MEMINFO_DROPS
-
-
-class _Listener(NamedTuple):
-    sock: socket.socket
-    local: bytes
-    port: int
 
 
 class SocketPlane:
@@ -84,8 +75,6 @@ class SocketPlane:
         """Datagrams taken from the kernel, truncated ones included."""
         self.truncated = 0
         """Datagrams longer than 9,216 bytes: dropped before the engine."""
-        self.kernel_drops = 0
-        """Datagrams that the kernel dropped at a full receive buffer, as far as it has said."""
         self.send_errors: Counter[str] = Counter()
         """Replies that could not be sent, by the name of the errno."""
         self.receive_errors: Counter[str] = Counter()
@@ -93,8 +82,7 @@ class SocketPlane:
         """Those of `extra_fds` that the last poll found readable."""
         self._clock = clock
         self._batch = ReceiveBatch(batch, STRIDE_BYTES)
-        self._listeners = {sock.fileno(): _listener(sock) for sock in listeners}
-        self._overflows = {fd: _drops(one.sock) for fd, one in self._listeners.items()}
+        self._listeners = {sock.fileno(): Listener(sock) for sock in listeners}
         # A reply to one of our own listeners would come round for ever.
         self._own = frozenset(one.local for one in self._listeners.values() if one.port == PORT)
         self._sender = Sender(self.send_errors, wait_s=send_wait_s)
@@ -119,6 +107,11 @@ class SocketPlane:
     def sent(self) -> int:
         """Datagrams that the kernel took."""
         return self._sender.sent
+
+    @property
+    def kernel_drops(self) -> int:
+        """Datagrams that the kernel dropped at a full receive buffer, as far as it has said."""
+        return sum(one.drops for one in self._listeners.values())
 
     @property
     def unbindable_ports(self) -> int:
@@ -152,7 +145,7 @@ class SocketPlane:
             elif events & select.POLLNVAL:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             else:
-                count += self._serve(descriptor, listener.local)
+                count += self._serve(descriptor, listener)
         if tasks.busy:
             engine.now = self._clock()
             tasks.pump()
@@ -166,8 +159,8 @@ class SocketPlane:
 
     def ask_drops(self) -> None:
         """Bring `kernel_drops` up to date: else the kernel tells with the next datagram only."""
-        for descriptor, listener in self._listeners.items():
-            self._count_drops(descriptor, _drops(listener.sock))
+        for listener in self._listeners.values():
+            listener.ask()
 
     def close(self) -> None:
         """Send what the engine still has to say, and close the sockets that replies leave by."""
@@ -175,20 +168,20 @@ class SocketPlane:
         self._tasks.close()
         self._replies.close()
 
-    def _serve(self, descriptor: int, local: bytes) -> int:
+    def _serve(self, descriptor: int, listener: Listener) -> int:
         """Answer what waits at a listener, up to a batch.
 
         Where several came at once, some more have come meanwhile: to ask the socket again costs
         less than to go round by way of all that `poll` looks after.
         """
-        count = taken = self._serve_some(descriptor, local)
+        count = taken = self._serve_some(descriptor, listener)
         while taken > 1 and count < self._batch.size:
-            taken = self._serve_some(descriptor, local)
+            taken = self._serve_some(descriptor, listener)
             count += taken
         return count
 
-    def _serve_some(self, descriptor: int, local: bytes) -> int:
-        batch = self._batch
+    def _serve_some(self, descriptor: int, listener: Listener) -> int:
+        batch, local = self._batch, listener.local
         try:
             count = batch.receive(descriptor)
         except OSError as error:
@@ -225,15 +218,8 @@ class SocketPlane:
         outgoing.flush()
         overflow = batch.overflow()
         if overflow is not None:
-            self._count_drops(descriptor, overflow)
+            listener.told(overflow)
         return count
-
-    def _count_drops(self, descriptor: int, told: int) -> None:
-        """Of a 32-bit counter that wraps; a datagram that waited tells an older state of it."""
-        more = (told - self._overflows[descriptor]) & 0xFFFFFFFF
-        if more < 1 << 31:
-            self.kernel_drops += more
-            self._overflows[descriptor] = told
 
     def _other(self, descriptor: int) -> int:
         """Something that is no listener is readable; how many datagrams that gave."""
@@ -306,21 +292,3 @@ class SocketPlane:
             clock=self._clock,
         )
         return PortReplies(ports, self._sender)
-
-
-def _listener(sock: socket.socket) -> _Listener:
-    address, port = sock.getsockname()
-    local = socket.inet_aton(address)
-    if not any(local):
-        hint = "bind each address on its own, as open_listeners does"
-        raise ConfigError("a listener on 0.0.0.0 cannot tell which address was hit", hint=hint)
-    return _Listener(sock, local, port)
-
-
-def _drops(sock: socket.socket) -> int:
-    """What the kernel dropped here before now: an earlier worker has counted that."""
-    try:
-        told = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-    except OSError:  # before Linux 4.12
-        return 0
-    return int(_MEMINFO.unpack(told)[_DROPS]) if len(told) == _MEMINFO.size else 0
