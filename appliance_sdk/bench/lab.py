@@ -264,6 +264,17 @@ class Lab:
                 runs[entry.name].append(sent)
         return runs
 
+    def steady(self, entries: Sequence[Entry], rates: Mapping[str, float]) -> dict[str, list[Sent]]:
+        """So many packets a second to each, in turn."""
+        runs: dict[str, list[Sent]] = {entry.name: [] for entry in entries}
+        repeats = self.pace.steady_repeats
+        for number in range(repeats):
+            for entry in entries:
+                rate = rates[entry.name]
+                self.say(f"{entry.name}: {rate:,.0f} packets/s, run {number + 1} of {repeats}")
+                runs[entry.name].append(self.send(entry, rate=rate, seconds=self.pace.steady_s))
+        return runs
+
     def search(self, entries: Sequence[Entry], peaks: dict[str, float]) -> dict[str, float]:
         """The highest rate of each at which every packet came back, by halving; 0 if there is none.
 

@@ -52,15 +52,18 @@ def saturation_row(
 
 def at_half_load(lab: Lab, entries: Sequence[Entry], rows: list[Row]) -> list[Row]:
     """Add to each row what its entry takes, and how long, at half of its own saturation."""
-    found: dict[str, list[Sent]] = {entry.name: [] for entry in entries}
-    peaks = {row.name: row.values[RATE].median for row in rows}
-    repeats = lab.pace.steady_repeats
-    for number in range(repeats):
-        for entry in entries:
-            lab.say(f"{entry.name}: half load, run {number + 1} of {repeats}")
-            rate = peaks[entry.name] / 2
-            found[entry.name].append(lab.send(entry, rate=rate, seconds=lab.pace.steady_s))
-    return [row._replace(values={**row.values, **_half_load(found[row.name])}) for row in rows]
+    found = lab.steady(entries, {row.name: row.values[RATE].median / 2 for row in rows})
+    return [row._replace(values={**row.values, **steady_values(found[row.name])}) for row in rows]
+
+
+def steady_values(runs: Sequence[Sent]) -> dict[str, Series]:
+    """What a reply takes of the core, and how long, at a steady rate."""
+    return {
+        CORE: Series("us", tuple(run.busy_us for run in runs)),
+        P50: Series("us", tuple(run.latency_us.p50 for run in runs)),
+        P99: Series("us", tuple(run.latency_us.p99 for run in runs)),
+        P999: Series("us", tuple(run.latency_us.p999 for run in runs)),
+    }
 
 
 def without_loss(lab: Lab, entries: Sequence[Entry], rows: list[Row]) -> list[Row]:
@@ -71,15 +74,6 @@ def without_loss(lab: Lab, entries: Sequence[Entry], rows: list[Row]) -> list[Ro
         row._replace(values={**row.values, LOSSLESS: Series("1/s", (found[row.name],))})
         for row in rows
     ]
-
-
-def _half_load(runs: Sequence[Sent]) -> dict[str, Series]:
-    return {
-        CORE: Series("us", tuple(run.busy_us for run in runs)),
-        P50: Series("us", tuple(run.latency_us.p50 for run in runs)),
-        P99: Series("us", tuple(run.latency_us.p99 for run in runs)),
-        P999: Series("us", tuple(run.latency_us.p999 for run in runs)),
-    }
 
 
 def _remark(runs: Sequence[Sent]) -> str:

@@ -6,14 +6,18 @@ from appliance_sdk.bench.figures import Result, Row, speed_target
 from appliance_sdk.bench.lab import C_LOOP, Entry, Lab
 from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.measures import (
+    PROCESS,
     at_half_load,
     process_us,
     rates,
     saturation_row,
+    steady_values,
     without_loss,
 )
 
 SIZES = (64, 512, 1400, 8500)
+LIGHT = 5_000.0
+"""Packets a second: no contestant needs the time between two of them."""
 _TCP = Load(tcp=True, open_rounds=3)
 _IPV6 = Load(ipv6=True)
 
@@ -62,6 +66,30 @@ def handlers(lab: Lab) -> Result:
         targets.append(speed_target(f"{name}, of the C loop", cost[who], cost[C_LOOP], goal))
     notes = [f"{name}: left out: {why}" for name, why in lab.missing.items()]
     return Result("handlers", "512-byte packets of 1,000 flows, one core", rows, targets, notes)
+
+
+def light(lab: Lab) -> Result:
+    """What a packet costs where there is time between any two: each wakes its appliance alone."""
+    entries = [
+        Entry(NAIVE, lab.naive(), Load()),
+        Entry(BYPASSED, lab.appliance(BYPASSED), Load()),
+        Entry(ONE, lab.appliance(ONE, "One"), Load()),
+        Entry(UNPRIVILEGED, lab.appliance(UNPRIVILEGED, "One", raw=False), Load()),
+    ]
+    c_loop = lab.c_loop()
+    if c_loop is not None:
+        entries.append(Entry(C_LOOP, c_loop, Load()))
+    with lab.started(*(entry.contestant for entry in entries)):
+        runs = lab.steady(entries, dict.fromkeys((entry.name for entry in entries), LIGHT))
+    rows = [
+        Row(name, {PROCESS: process_us(found), **steady_values(found)})
+        for name, found in runs.items()
+    ]
+    notes = ["all of it at this rate"]
+    if c_loop is None:
+        notes.append(f"{C_LOOP}: left out: {lab.missing[C_LOOP]}")
+    title = f"{LIGHT:,.0f} packets/s, 512 bytes, 1,000 flows, one core"
+    return Result("light", title, rows, (), notes)
 
 
 def sizes(lab: Lab) -> Result:

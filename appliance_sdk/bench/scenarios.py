@@ -22,6 +22,7 @@ class Scenario(NamedTuple):
 
 SCENARIOS = (
     Scenario("handlers", "no handler, one, three, a stream's; naive loop", packets.handlers, True),
+    Scenario("light", "few packets, each of which wakes the appliance", packets.light, True),
     Scenario("protocols", "bypassed UDP, TCP and IPv6", packets.protocols, True),
     Scenario("sizes", "inner packets of 64 to 8,500 bytes", packets.sizes, True),
     Scenario("flows", "a thousand flows to a million", scale.flows, True),

@@ -108,7 +108,13 @@ def signals_wait() -> Iterator[None]:
 
 
 def signals_come() -> None:
-    """In a new process: what ends it is heard again."""
+    """In a new process: what ends it is heard again, and ends it.
+
+    What the program that it comes from does about it, as a function, is that one's own affair.
+    """
+    for signum in _ENDING:
+        if callable(signal.getsignal(signum)):
+            signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 

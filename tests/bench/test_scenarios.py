@@ -177,6 +177,7 @@ def data_path(run: Run, tmp_path: Path, scenario: str, *options: str) -> dict[st
     ("scenario", "rows", "targets"),
     [
         ("handlers", 8, 5),
+        ("light", 5, 0),
         ("protocols", 4, 0),
         ("sizes", 8, 0),
         ("flows", 3, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from types import FrameType
 
 import pytest
 
-from appliance_sdk import Plugin
+from appliance_sdk import Plugin, PluginConfig
 from appliance_sdk.harness import Forked, Subprocess, Target, free_loopback
 from appliance_sdk.harness.guard import GUARD
 
@@ -24,6 +25,21 @@ class Idle(Plugin):
     """Does nothing."""
 
     name = "idle"
+
+
+class Interrupted(PluginConfig, frozen=True):
+    """SIGTERM comes while it is read, by code that goes on after any exception."""
+
+    def __post_init__(self) -> None:
+        with contextlib.suppress(Exception):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Forgiving(Plugin):
+    """Does nothing either."""
+
+    name = "forgiving"
+    config: Interrupted
 
 
 @pytest.fixture(autouse=True)
@@ -59,5 +75,18 @@ def test_it_is_known_and_hears_signals_itself(taken: list[int], kind: str) -> No
         while one.ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         assert one.ended() is not None
+    finally:
+        one.kill()
+
+
+def test_what_a_program_does_about_signals_its_appliance_does_not_do() -> None:
+    one = Forked(Forgiving, health_port=18_501)
+    try:
+        with pytest.raises(Told):
+            one.start(Target("one", f"{free_loopback()}.1.22", "a"))
+        deadline = time.monotonic() + 60
+        while one.ended() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert one.ended() == -signal.SIGTERM
     finally:
         one.kill()
