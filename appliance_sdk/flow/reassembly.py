@@ -146,9 +146,8 @@ class StreamBuffer:
         offset = self._next
         if self.copies is not None or self._gap or (seq - self._base - offset) & _MASK:
             return -1
-        self._trim()
         size = len(payload)
-        if not self._room_for(size):
+        if not self._make_room(size):
             return -1
         self._kept += payload
         if self._sent is not None:
@@ -163,7 +162,6 @@ class StreamBuffer:
         if offset >= 0:
             return Push(Status.DELIVER, payload, offset)
         self._fresh = 0
-        self._trim()
         at = self._position(seq)
         overlap = min(max(self._next - at, 0), len(payload))
         if overlap and not self._repeats(at, payload[:overlap]):
@@ -179,7 +177,7 @@ class StreamBuffer:
             if self._ordered or (self._begun and self._acked < 0):
                 return Push(Status.OUT_OF_ORDER)
             return self._copy(at, payload)
-        if not self._room_for(len(fresh)):
+        if not self._make_room(len(fresh)):
             return Push(Status.FULL)
         offset = self._next
         self._show(fresh)
@@ -345,28 +343,26 @@ class StreamBuffer:
             self.copies = None
         return shown
 
-    def _room_for(self, n: int) -> bool:
-        acked, budget = self._acked, self._budget
-        if acked >= 0 and self._next - acked + n > self._limits.retained_bytes:
+    def _make_room(self, size: int) -> bool:
+        """Claim room for more shown bytes, and forget those that are neither look-back nor wait for
+        an acknowledgment."""
+        acked, most = self._acked, self._limits.retained_bytes
+        needed = self._next - acked if acked >= 0 else most
+        if acked >= 0 and needed + size > most:
             return False
+        if needed < self._lookback:
+            needed = self._lookback
+        spare = len(self._kept) - needed
+        if spare > 0:
+            self._forget_kept(spare)
         if self._sent is not None:
-            n *= 2
-        if budget.used + n > budget.total:
+            size *= 2
+        budget = self._budget
+        if budget.used + size > budget.total:
             return False
-        budget.used += n
-        self._taken += n
+        budget.used += size
+        self._taken += size
         return True
-
-    def _trim(self) -> None:
-        """Forget shown bytes that are neither look-back nor waiting for an acknowledgment."""
-        kept = len(self._kept)
-        if kept > self._lookback:
-            acked = self._acked
-            needed = self._next - acked if acked >= 0 else self._limits.retained_bytes
-            if needed < self._lookback:
-                needed = self._lookback
-            if kept > needed:
-                self._forget_kept(kept - needed)
 
     def _forget_kept(self, n: int) -> None:
         del self._kept[:n]
