@@ -96,8 +96,10 @@ def bench(
         (svg_path, draw_chart(report.results)),
         (page_path, write_page(report, svg_path.name if svg_path is not None else "")),
     ):
-        if path is not None:
+        if path is not None and text:
             _write(path, text)
+        elif path is not None:
+            click.echo(f"{path}: not written, none of these scenarios has rates to draw", err=True)
     if not report.ok:
         sys.exit(1)
 

@@ -73,6 +73,8 @@ class SocketPlane:
         self.engine = engine
         self.received = 0
         """Datagrams taken from the kernel, truncated ones included."""
+        self.batches = 0
+        """How often some were taken: the more at a time, the less there is to spare."""
         self.truncated = 0
         """Datagrams longer than 9,216 bytes: dropped before the engine."""
         self.send_errors: Counter[str] = Counter()
@@ -190,6 +192,7 @@ class SocketPlane:
         if not count:
             return 0
         self.received += count
+        self.batches += 1
         now = self._clock()
         engine, outgoing = self.engine, self._outgoing
         receive, outbox, memory = engine.receive, engine.outbox, batch.room.map

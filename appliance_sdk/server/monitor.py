@@ -11,6 +11,7 @@ from appliance_sdk.server.losses import Losses
 Beat = dict[str, Any]
 _SUMMED = (
     "received",
+    "batches",
     "forwarded",
     "edited",
     "injected",

@@ -167,6 +167,7 @@ class Worker:
             "worker": self._number,
             "pid": os.getpid(),
             "received": plane.received,
+            "batches": plane.batches,
             "forwarded": engine.forwarded,
             "edited": engine.edited,
             "injected": engine.injected,

@@ -129,6 +129,7 @@ def test_one_batch_has_one_time(appliance: Appliance, node: Node) -> None:
     times = [now for *_, now in appliance.engine.seen]
     assert len(set(times[:4])) == 1
     assert len(set(times[4:])) == 1
+    assert (plane.received, plane.batches) == (6, 2)
     assert times[0] < times[4] <= appliance.engine.advanced[-1]
 
 
