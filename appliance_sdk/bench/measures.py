@@ -18,9 +18,9 @@ COLUMNS = {
     RATIO: "of that to the naive loop's, measured in turn with it",
     SHARE: "of that to the C loop's, likewise",
     LOSSLESS: "the highest rate at which every packet came back",
-    PROCESS: "processor time of the contestant's processes per reply, at saturation",
-    CORE: "time that its core was not idle per reply, at half load: the kernel included",
-    P50: "time from sending to the reply at half load: the median",
+    PROCESS: "processor time of its processes per reply, at saturation or the rate that is named",
+    CORE: "time that its core was not idle per reply, kernel included, at half load or that rate",
+    P50: "time from sending to the reply, at half load or that rate: the median",
     P99: "99 of 100",
     P999: "999 of 1,000",
 }
@@ -80,7 +80,10 @@ def _remark(runs: Sequence[Sent]) -> str:
     remarks = []
     if sum(run.held == 0 for run in runs) * 2 > len(runs):
         remarks.append("as fast as the generator")
+    return ", ".join([*remarks, *losses(runs)])
+
+
+def losses(runs: Sequence[Sent]) -> list[str]:
+    """What is to be said of requests without a reply, if there were any."""
     lost = sum(run.lost for run in runs)
-    if lost:
-        remarks.append(f"{lost:,} lost")
-    return ", ".join(remarks)
+    return [f"{lost:,} lost"] if lost else []

@@ -8,6 +8,7 @@ from appliance_sdk.bench.load import Load
 from appliance_sdk.bench.measures import (
     PROCESS,
     at_half_load,
+    losses,
     process_us,
     rates,
     saturation_row,
@@ -82,12 +83,10 @@ def light(lab: Lab) -> Result:
     with lab.started(*(entry.contestant for entry in entries)):
         runs = lab.steady(entries, dict.fromkeys((entry.name for entry in entries), LIGHT))
     rows = [
-        Row(name, {PROCESS: process_us(found), **steady_values(found)})
+        Row(name, {PROCESS: process_us(found), **steady_values(found)}, "".join(losses(found)))
         for name, found in runs.items()
     ]
-    notes = ["all of it at this rate"]
-    if c_loop is None:
-        notes.append(f"{C_LOOP}: left out: {lab.missing[C_LOOP]}")
+    notes = [f"{C_LOOP}: left out: {lab.missing[C_LOOP]}"] if c_loop is None else []
     title = f"{LIGHT:,.0f} packets/s, 512 bytes, 1,000 flows, one core"
     return Result("light", title, rows, (), notes)
 

@@ -57,13 +57,15 @@ class ReceiveBatch(Batch):
             for power in range((size - 1).bit_length() + 1)
         ]
 
-    def receive(self, descriptor: int) -> int:
+    def receive(self, descriptor: int, most: int | None = None) -> int:
         """Take what waits at a socket, without waiting for it: how many datagrams, 0 if none.
+
+        No more than `most`, None: than there is room for.
 
         `peers` may be longer. Raises OSError with what the kernel says, but for EAGAIN and EINTR.
         """
         self._messages.control_lengths[0] = _CONTROL_BYTES
-        count = self._messages.receive(descriptor)
+        count = self._messages.receive(descriptor, self.size if most is None else most)
         if count:
             self.sizes = self.lengths[:count].tolist()
             # All in one call: a few too many cost less than a call for each.

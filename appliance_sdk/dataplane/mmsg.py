@@ -116,12 +116,12 @@ class Messages:
         self._bytes[: len(copied)] = copied
         return len(copied) // _HEADER_BYTES
 
-    def receive(self, descriptor: int) -> int:
-        """Take what waits at a socket, without waiting for it: how many datagrams, 0 if none.
+    def receive(self, descriptor: int, most: int) -> int:
+        """Take what waits at a socket, up to so many datagrams, without waiting for any: how many.
 
         Raises OSError with what the kernel says, but for EAGAIN and EINTR.
         """
-        count: int = _recvmmsg(descriptor, self._at[0], self.size, _DONTWAIT, None)
+        count: int = _recvmmsg(descriptor, self._at[0], most, _DONTWAIT, None)
         if count >= 0:
             return count
         error = ctypes.get_errno()

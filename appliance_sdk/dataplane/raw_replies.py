@@ -73,6 +73,7 @@ class RawReplies:
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
+        self._local, self._descriptor = b"", -1
 
     def _leave_from(self, local: bytes) -> None:
         """What is sent from now on leaves from this address."""

@@ -35,7 +35,7 @@ STRIDE_BYTES = 9216
 """Room for a datagram: EC2's largest MTU is 9,001, and what fills all of this was cut."""
 
 _ADVANCE_S = 0.01
-"""So often at least the engine looks after what it has no deadline for."""
+"""While packets come, the engine looks no more often after what it has no deadline for."""
 _LONGEST_WAIT_S = 3600  # poll(2) counts milliseconds in an int
 
 
@@ -132,6 +132,7 @@ class SocketPlane:
             self._watch(extra_fds)
         if engine.outbox:
             self._answer()
+        # What the packets of this poll set is due in the next one, which then does not wait.
         deadline = engine.next_deadline()
         if tasks.busy or self._waits:
             deadline = min(deadline, tasks.next_deadline())
@@ -176,16 +177,17 @@ class SocketPlane:
         Where several came at once, some more have come meanwhile: to ask the socket again costs
         less than to go round by way of all that `poll` looks after.
         """
-        count = taken = self._serve_some(descriptor, listener)
-        while taken > 1 and count < self._batch.size:
-            taken = self._serve_some(descriptor, listener)
+        size = self._batch.size
+        count = taken = self._serve_some(descriptor, listener, size)
+        while taken > 1 and count < size:
+            taken = self._serve_some(descriptor, listener, size - count)
             count += taken
         return count
 
-    def _serve_some(self, descriptor: int, listener: Listener) -> int:
+    def _serve_some(self, descriptor: int, listener: Listener, most: int) -> int:
         batch, local = self._batch, listener.local
         try:
-            count = batch.receive(descriptor)
+            count = batch.receive(descriptor, most)
         except OSError as error:
             self.receive_errors[error_name(error.errno or 0)] += 1
             return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
+import itertools
 import math
 import selectors
 from collections.abc import Awaitable, Callable
@@ -14,6 +16,8 @@ Ts = TypeVarTuple("Ts")
 
 _TURNS = 64
 """How often what is done may lead to more, before packets have their turn."""
+_PAUSE_S = 0.001
+"""How long what leads to more for ever is left alone after that."""
 
 
 class TaskLoop:
@@ -29,6 +33,9 @@ class TaskLoop:
         self._error: BaseException | None = None
         self.busy = False
         """Somebody waits."""
+        self._pumped = 0
+        """Calls that were asked for when all that can go on had gone on."""
+        self._pause_until = -math.inf
 
     def fileno(self) -> int:
         """What becomes readable when a socket or a thread of a task has something."""
@@ -36,7 +43,12 @@ class TaskLoop:
 
     def next_deadline(self) -> float:
         """When a task wants to go on by itself, math.inf if none does."""
-        return self._loop.next_timer() if self._loop is not None and self._tasks else math.inf
+        loop = self._loop
+        if loop is None or not self._tasks:
+            return math.inf
+        if loop.called != self._pumped:  # since the last `pump`, or because that took too long
+            return max(self._clock(), self._pause_until)
+        return loop.next_timer()
 
     def run(
         self, answer: Awaitable[Any], done: Callable[[Any, Exception | None], None]
@@ -60,14 +72,16 @@ class TaskLoop:
         def cancel() -> None:
             task.cancel()
             # A task that was never begun would leave its coroutine behind unawaited.
-            close = getattr(answer, "close", None)
-            if close is not None and _is_new(answer):
-                close()
+            if (
+                inspect.iscoroutine(answer)
+                and inspect.getcoroutinestate(answer) == inspect.CORO_CREATED
+            ):
+                answer.close()
 
         return cancel
 
     def pump(self) -> None:
-        """Let every task go on as far as it can without waiting."""
+        """Let every task go on as far as it can without waiting, but not for ever."""
         loop = self._loop
         if loop is None or not self._tasks:
             return
@@ -79,7 +93,9 @@ class TaskLoop:
                 error, self._error = self._error, None
                 raise error
             if loop.called == before + 1:
+                self._pumped = loop.called
                 return
+        self._pause_until = self._clock() + _PAUSE_S
 
     def close(self) -> None:
         """Give up every task, and the loop."""
@@ -103,13 +119,31 @@ class TaskLoop:
         return self._loop
 
 
+class _Timer:
+    """One call that is to come."""
+
+    __slots__ = ("handle", "number", "over", "when")
+
+    handle: asyncio.TimerHandle
+
+    def __init__(self, when: float, number: int) -> None:
+        self.when = when
+        self.number = number
+        self.over = False
+        """It was called."""
+
+    def __lt__(self, other: _Timer) -> bool:
+        return (self.when, self.number) < (other.when, other.number)
+
+
 class _Loop(asyncio.SelectorEventLoop):
     """asyncio's loop with a clock of ours, which tells how much it was asked to call, and when."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.called = 0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[_Timer] = []
+        self._numbers = itertools.count()
         selector = selectors.EpollSelector()
         self.descriptor = selector.fileno()
         super().__init__(selector)
@@ -133,18 +167,19 @@ class _Loop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        handle = super().call_at(when, callback, *args, context=context)
-        heapq.heappush(self._timers, (when, id(handle), handle))
-        return handle
+        timer = _Timer(when, next(self._numbers))
+
+        def call(*args: *Ts) -> None:
+            timer.over = True
+            callback(*args)
+
+        timer.handle = super().call_at(when, call, *args, context=context)
+        heapq.heappush(self._timers, timer)
+        return timer.handle
 
     def next_timer(self) -> float:
-        """When the next timer is due that was not cancelled and has not run."""
-        now = self.time()
-        while self._timers and (self._timers[0][2].cancelled() or self._timers[0][0] < now):
-            heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else math.inf
-
-
-def _is_new(answer: Any) -> bool:
-    frame = getattr(answer, "cr_frame", None)
-    return frame is not None and not getattr(answer, "cr_running", False)
+        """When the next timer is due that was not cancelled and has not been called."""
+        timers = self._timers
+        while timers and (timers[0].over or timers[0].handle.cancelled()):
+            heapq.heappop(timers)
+        return timers[0].when if timers else math.inf

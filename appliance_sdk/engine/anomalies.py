@@ -1,4 +1,4 @@
-"""Traffic that breaks a rule: reported in sum, so that a flood of it is no flood of events."""
+"""Traffic that breaks a rule: reported in sum once a second, so that floods make few events."""
 
 from __future__ import annotations
 

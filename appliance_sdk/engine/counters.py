@@ -1,8 +1,8 @@
 """Counters over all workers: in memory that they share, where each writes in a part of its own.
 
 A counter stands in one of a few slots that its key leads to, in every worker's part; its total is
-the sum. With one writer a part needs no lock: a word is written in one go, and a slot that changes
-hands is marked as nobody's meanwhile.
+the sum. With one writer a part needs no lock: a word is written in one go (as `struct.pack_into`
+does not: it writes zeros first), and a slot that changes hands is marked as nobody's meanwhile.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from appliance_sdk.wire.buffer import WritableBuffer
 
 SLOT_BYTES = 24
 _SLOT = struct.Struct("@QdQ")
+"""Tag, end of the window, count."""
 _TAG = struct.Struct("@Q")
-_COUNT = struct.Struct("@Q")
-_COUNT_AT = 16
+_WORD_BYTES = 8
 _PROBES = 8
 
 
@@ -25,6 +25,8 @@ class Counters:
 
     def __init__(self, parts: Sequence[WritableBuffer], own: int, slots: int) -> None:
         self._own = parts[own]
+        self._words = memoryview(parts[own]).cast("B").cast("Q")
+        self._ends = memoryview(parts[own]).cast("B").cast("d")
         self._others = [part for number, part in enumerate(parts) if number != own]
         self._slots = slots
         self.evicted = 0
@@ -44,23 +46,25 @@ class Counters:
         return total
 
     def _add_own(self, tag: int, end: float, n: int, now: float, places: Sequence[int]) -> int:
-        part = self._own
+        part, words, ends = self._own, self._words, self._ends
         free = -1
         for place in places:
             found, until, count = _SLOT.unpack_from(part, place)
             if found == tag:
+                at = place // _WORD_BYTES
                 if until != end:
                     count = 0
-                    _COUNT.pack_into(part, place + _COUNT_AT, 0)
-                    struct.pack_into("@d", part, place + 8, end)
-                _COUNT.pack_into(part, place + _COUNT_AT, count + n)
+                    words[at + 2] = 0
+                    ends[at + 1] = end
+                words[at + 2] = count + n
                 return int(count) + n
             if free < 0 and (not found or until <= now):
-                free = place
+                free = place // _WORD_BYTES
         if free < 0:
             self.evicted += 1
-            free = min(places, key=lambda place: _COUNT.unpack_from(part, place + _COUNT_AT)[0])
-        _TAG.pack_into(part, free, 0)
-        _SLOT.pack_into(part, free, 0, end, n)
-        _TAG.pack_into(part, free, tag)
+            free = min((place // _WORD_BYTES for place in places), key=lambda at: words[at + 2])
+        words[free] = 0
+        ends[free + 1] = end
+        words[free + 2] = n
+        words[free] = tag
         return n

@@ -30,15 +30,15 @@ class Encapsulation:
             self._table.meet(flow.lane, head)
             envelope = flow._envelope
             if head != envelope.head or local != envelope.local:
-                flow._envelope = self.envelope(head, local)
+                flow._envelope = self.one_envelope(head, local)
         else:  # its cookie stands anywhere, so that no other flow has it
             flow._cookie = WHOLE
             flow._envelope = Envelope(bytes(buffer[start:inner]), local)
         if peer != flow.peer:
-            flow.peer = self.peer(bytes(peer))
+            flow.peer = self.one_peer(bytes(peer))
 
-    def envelope(self, head: bytes, local: bytes) -> Envelope:
-        """One for all flows that have it in common."""
+    def one_envelope(self, head: bytes, local: bytes) -> Envelope:
+        """The one object for all flows that have this in common."""
         found = self._envelopes.get((head, local))
         if found is None:
             if len(self._envelopes) >= _KEPT:
@@ -46,8 +46,8 @@ class Encapsulation:
             found = self._envelopes[head, local] = Envelope(head, local)
         return found
 
-    def peer(self, peer: bytes) -> bytes:
-        """There are no more than 65,536 ports a node: a million flows need not have one each."""
+    def one_peer(self, peer: bytes) -> bytes:
+        """The one object for this port and address: a node has no more than 65,536 of them."""
         if len(self._peers) >= _KEPT:
             self._peers.clear()
         return self._peers.setdefault(peer, peer)

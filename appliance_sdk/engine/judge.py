@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from appliance_sdk.engine.asking import Asking, ends_of
 from appliance_sdk.engine.decision import BLOCKED, FORWARD, REPLACED, Place
-from appliance_sdk.engine.fragmented import Fragmented
+from appliance_sdk.engine.fragment_judge import FragmentJudge
 from appliance_sdk.engine.held import Waiting
 from appliance_sdk.engine.opening import Opening
 from appliance_sdk.plugin.flow import Flow
@@ -29,7 +29,7 @@ class Judge:
         self._table = engine.table
         self.asking = Asking(engine, debug=debug)
         self.opening = Opening(engine, self, debug=debug)
-        self.fragmented = Fragmented(engine, self, self.asking)
+        self._fragments = FragmentJudge(engine, self, self.asking)
 
     def datagram(self, buffer: Buffer, start: int, end: int, peer: bytes, local: bytes) -> int:
         """Any header, any packet: what the fast path did not take. Raises MalformedPacket."""
@@ -46,7 +46,7 @@ class Judge:
             if divert is not None and divert(geneve.endpoint_id, headers, buffer, span, engine.now):
                 engine.received -= 1
                 return REPLACED
-            return self.fragmented.judge(headers, geneve.endpoint_id, geneve.cookie, place, end)
+            return self._fragments.fragment(headers, geneve.endpoint_id, geneve.cookie, place, end)
         found = self.find(geneve.endpoint_id, headers, geneve.cookie, place, end)
         if isinstance(found, int):
             return found

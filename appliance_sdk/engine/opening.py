@@ -100,9 +100,9 @@ class Opening:
         if self._table.full and not lifecycle.make_room():
             return ASKED
         flow = lifecycle.begin(lane, ends, zone, tcp, first)
-        flow._envelope = engine.encapsulation.envelope(head, local)
+        flow._envelope = engine.encapsulation.one_envelope(head, local)
         flow._cookie = cookie
-        flow.peer = engine.encapsulation.peer(peer)
+        flow.peer = engine.encapsulation.one_peer(peer)
         packet = self._packet
         inner = start + HEADER_BYTES
         packet.refill(buffer, inner, inner + length, None, True)

@@ -2,12 +2,14 @@
 
 A ring has one writer. It moves `tail` on before it overwrites a record, and `head` when a record is
 whole; a reader that finds `tail` beyond where it read has read what was being overwritten, and goes
-on there. A worker that was started anew reads what the rings still hold.
+on there. A record whose checksum is wrong is not there yet: some processors show `head` before it.
+A worker that was started anew reads what the rings still hold.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
@@ -17,9 +19,11 @@ import msgpack
 from appliance_sdk.wire.buffer import WritableBuffer
 
 HEADER_BYTES = 16
-_WORD = struct.Struct("@Q")
-_LENGTH = struct.Struct("@I")
-_HEAD, _TAIL = 0, 8
+_MARKS = struct.Struct("@QQ")
+"""Head and tail."""
+_HEAD, _TAIL = 0, 1
+_RECORD = struct.Struct("@II")
+"""Length and checksum of what follows."""
 MOST_VALUES = 65_536
 """Of one appliance; beyond it the oldest are forgotten."""
 
@@ -35,6 +39,8 @@ class Values:
     def __init__(self, rings: Sequence[WritableBuffer], own: int, size: int) -> None:
         self._rings = list(rings)
         self._own = own
+        # Words that are written in one go, as `struct.pack_into` does not: it writes zeros first.
+        self._marks = memoryview(rings[own]).cast("B")[:HEADER_BYTES].cast("Q")
         self._room = size - HEADER_BYTES
         self._read = [0] * len(rings)
         self._values: OrderedDict[_Place, _Value] = OrderedDict()
@@ -48,9 +54,9 @@ class Values:
     def put(self, place: _Place, value: bytes, until: float, now: float) -> bool:
         """Store a value for all; False if it is larger than the ring."""
         record = msgpack.packb((*place, value, until, now))
-        if _LENGTH.size + len(record) > self._room:
+        if _RECORD.size + len(record) > self._room:
             return False
-        self._append(_LENGTH.pack(len(record)) + record)
+        self._append(_RECORD.pack(len(record), zlib.crc32(record)) + record)
         self._take(place, (value, until, now))
         return True
 
@@ -78,43 +84,41 @@ class Values:
 
     def _append(self, record: bytes) -> None:
         ring = self._rings[self._own]
-        head = _WORD.unpack_from(ring, _HEAD)[0]
-        tail = _WORD.unpack_from(ring, _TAIL)[0]
+        head, tail = self._marks
         end = head + len(record)
         while end - tail > self._room:
-            tail += _LENGTH.size + _LENGTH.unpack(self._bytes(ring, tail, _LENGTH.size))[0]
-        _WORD.pack_into(ring, _TAIL, tail)
+            tail += _RECORD.size + _RECORD.unpack(self._bytes(ring, tail, _RECORD.size))[0]
+        self._marks[_TAIL] = tail
         at = head % self._room
         first = min(len(record), self._room - at)
         ring[HEADER_BYTES + at : HEADER_BYTES + at + first] = record[:first]
         ring[HEADER_BYTES : HEADER_BYTES + len(record) - first] = record[first:]
-        _WORD.pack_into(ring, _HEAD, end)
+        self._marks[_HEAD] = end
         self._read[self._own] = end
 
     def _follow(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             ring = self._rings[number]
-            head = _WORD.unpack_from(ring, _HEAD)[0]
+            head = _MARKS.unpack_from(ring)[_HEAD]
             if head != self._read[number]:
                 self._catch_up(number, ring, head)
 
     def _catch_up(self, number: int, ring: WritableBuffer, head: int) -> None:
         at = self._read[number]
         while at < head:
-            record = self._record(ring, at, head)
-            tail = _WORD.unpack_from(ring, _TAIL)[0]
+            length, checksum = _RECORD.unpack(self._bytes(ring, at, _RECORD.size))
+            record = self._bytes(ring, at + _RECORD.size, min(length, head - at))
+            tail = _MARKS.unpack_from(ring)[_TAIL]
             if at < tail:
                 self.missed += at > 0
                 at = tail
                 continue
+            if zlib.crc32(record) != checksum:
+                break
             scope, key, value, until, stamp = msgpack.unpackb(record)
             self._take((scope, key), (value, until, stamp))
-            at += _LENGTH.size + len(record)
+            at += _RECORD.size + len(record)
         self._read[number] = at
-
-    def _record(self, ring: WritableBuffer, at: int, head: int) -> bytes:
-        length = _LENGTH.unpack(self._bytes(ring, at, _LENGTH.size))[0]
-        return self._bytes(ring, at + _LENGTH.size, min(length, head - at))
 
     def _bytes(self, ring: WritableBuffer, at: int, count: int) -> bytes:
         start = at % self._room

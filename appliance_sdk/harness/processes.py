@@ -110,7 +110,7 @@ def signals_wait() -> Iterator[None]:
 def signals_come() -> None:
     """In a new process: what ends it is heard again, and ends it.
 
-    What the program that it comes from does about it, as a function, is that one's own affair.
+    Functions of the program that it comes from are not called for that.
     """
     for signum in _ENDING:
         if callable(signal.getsignal(signum)):

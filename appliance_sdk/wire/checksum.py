@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
 
 _TCP = 6
-_FOLDS = tuple((bits, (1 << bits) - 1) for bits in (12288, 6144, 3072, 1536))
-"""At multiples of 16 bits, down from a packet's: long division is what takes longest."""
+_FOLDS = tuple((bits, (1 << bits) - 1) for bits in (49152, 24576, 12288, 6144, 3072, 1536))
+"""At multiples of 16 bits, down from a jumbo's: long division is what takes longest."""
+_SHORT = _FOLDS[-1][1]
 
 
 def checksum(data: bytes | bytearray | memoryview) -> int:
@@ -61,9 +62,10 @@ def _sum_of_words(number: int) -> int:
 
     2^16 = 1 (mod 0xffff), so it is the number itself, and any halves of it may be added.
     """
-    for bits, low in _FOLDS:
-        if number > low:
-            number = (number >> bits) + (number & low)
+    if number > _SHORT:
+        for bits, low in _FOLDS:
+            if number > low:
+                number = (number >> bits) + (number & low)
     return number % 0xFFFF
 
 

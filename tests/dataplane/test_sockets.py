@@ -140,13 +140,13 @@ def test_what_comes_while_a_few_are_answered_is_taken_at_once_up_to_a_batch(
         node.send(20001, b"more", appliance.target)
         return FORWARD
 
-    plane = appliance.plane(raw=False, batch=6)
+    plane = appliance.plane(raw=False, batch=5)
     appliance.engine.decide = decide
     node.send(20001, b"one", appliance.target)
     assert plane.poll(5) == 1
     node.send(20001, b"two", appliance.target)
-    assert plane.poll(5) == 6
-    assert plane.received == 7
+    assert plane.poll(5) == 5
+    assert plane.received == 6
 
 
 def test_the_engine_is_advanced_when_it_wants_to_be_and_now_and_then(
@@ -234,6 +234,27 @@ def test_closing_sends_what_is_left(appliance: Appliance, node: Node, raw: bool)
     plane.close()
     assert node.answer()[0] == b"last"
     assert appliance.listeners[0].getsockname() == appliance.target  # still the caller's
+
+
+def test_after_its_end_nothing_leaves_by_the_numbers_of_its_sockets(
+    appliance: Appliance, node: Node, raw: bool
+) -> None:
+    if not raw:
+        pytest.skip("without a raw socket another one is bound")
+    plane = appliance.plane(raw=True)
+    peer = (20001).to_bytes(2, "big") + socket.inet_aton(node.address)
+    local = socket.inet_aton(appliance.addresses[0])
+    appliance.engine.outbox.append((peer, local, b"last"))
+    plane.close()
+    assert node.answer()[0] == b"last"
+    made = (socket.SOCK_RAW, socket.IPPROTO_RAW)
+    strangers = [socket.socket(socket.AF_INET, *made) for _ in range(20)]
+    appliance.engine.outbox.append((peer, local, b"too late"))
+    plane.close()
+    for stranger in strangers:
+        stranger.close()
+    assert node.answers() == []
+    assert plane.send_errors == {"EADDRNOTAVAIL": 1}
 
 
 def test_an_address_that_is_not_ours_is_counted(
@@ -419,7 +440,7 @@ def test_an_error_at_a_listener_is_counted(
 ) -> None:
     plane = appliance.plane(raw=False)
 
-    def fail(_descriptor: int) -> int:
+    def fail(_descriptor: int, _most: int) -> int:
         raise OSError(errno.ECONNREFUSED, "Connection refused")
 
     node.send(20001, b"x", appliance.target)

@@ -104,6 +104,29 @@ def test_four_processes_that_count_at_once_lose_nothing() -> None:
     _in_processes(job)
 
 
+def test_a_total_never_goes_back_while_others_count() -> None:
+    def job(number: int, state: SharedState) -> None:
+        before = 0
+        for _ in range(30_000):
+            total = state.count("p z", b"key", 1e9, number % 2, 5.0)
+            assert total >= before
+            before = total
+
+    _in_processes(job)
+
+
+def test_what_is_not_whole_yet_is_read_when_it_is() -> None:
+    memory = bytearray(shared_bytes(LIMITS, 2))
+    one, other = (SharedState(LIMITS, memory, n, 2) for n in range(2))
+    one.values.put(("p z", b"k"), b"first", 99.0, 5.0)
+    at = memory.index(b"first")
+    memory[at : at + 5] = bytes(5)  # a processor may show the end of the ring before what is in it
+    assert other.values.get(("p z", b"k"), 6.0) is None
+    memory[at : at + 5] = b"first"
+    assert other.values.get(("p z", b"k"), 6.0) == b"first"
+    assert other.values.missed == 0
+
+
 def test_a_value_is_there_for_all_until_its_time_is_over() -> None:
     states = workers()
     states[1].values.put(("p z", b"host"), b"bad", 15.0, 5.0)

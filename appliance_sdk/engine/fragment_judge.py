@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from appliance_sdk.wire.buffer import Buffer
 
 
-class Fragmented:
+class FragmentJudge:
     """Decides about the fragments of one engine."""
 
     def __init__(self, engine: Engine, judge: Judge, asking: Asking) -> None:
@@ -27,7 +27,9 @@ class Fragmented:
         self._judge = judge
         self._asking = asking
 
-    def judge(self, headers: Headers, endpoint_id: int, cookie: int, place: Place, end: int) -> int:
+    def fragment(
+        self, headers: Headers, endpoint_id: int, cookie: int, place: Place, end: int
+    ) -> int:
         """What becomes of a fragment; arguments as for `Judge.find`."""
         engine = self._engine
         _peer, _local, buffer, _datagram, inner = place
