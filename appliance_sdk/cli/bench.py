@@ -91,10 +91,12 @@ def bench(
     _say("")
     if str(json_path) != "-":
         _show(report)
+    chart = draw_chart(report.results)
+    picture = svg_path.name if svg_path is not None and chart else ""
     for path, text in (
         (json_path, report.as_json()),
-        (svg_path, draw_chart(report.results)),
-        (page_path, write_page(report, svg_path.name if svg_path is not None else "")),
+        (svg_path, chart),
+        (page_path, write_page(report, picture)),
     ):
         if path is not None and text:
             _write(path, text)

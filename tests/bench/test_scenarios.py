@@ -80,7 +80,9 @@ def test_without_a_network_figures_are_shown_and_written(run: Run, tmp_path: Pat
     assert data["conditions"]["python"] in done.output
     assert "round trips" in done.output
     assert "| round trips | at least 60k 1/s |" in paths[2].read_text()
-    assert paths[1].read_text() == ""  # nothing with a rate of packets
+    assert "chart.svg" not in paths[2].read_text()
+    assert not paths[1].exists()
+    assert "chart.svg: not written" in done.stderr  # nothing with a rate of packets
 
 
 def test_what_misses_a_goal_is_measured_once_more_and_says_so() -> None:
