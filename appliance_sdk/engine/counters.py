@@ -25,8 +25,8 @@ class Counters:
 
     def __init__(self, parts: Sequence[WritableBuffer], own: int, slots: int) -> None:
         self._own = parts[own]
-        self._words = memoryview(parts[own]).cast("B").cast("Q")
-        self._ends = memoryview(parts[own]).cast("B").cast("d")
+        self._words = memoryview(parts[own]).cast("Q")
+        self._ends = memoryview(parts[own]).cast("d")
         self._others = [part for number, part in enumerate(parts) if number != own]
         self._slots = slots
         self.evicted = 0

@@ -40,7 +40,7 @@ class Values:
         self._rings = list(rings)
         self._own = own
         # Words that are written in one go, as `struct.pack_into` does not: it writes zeros first.
-        self._marks = memoryview(rings[own]).cast("B")[:HEADER_BYTES].cast("Q")
+        self._marks = memoryview(rings[own])[:HEADER_BYTES].cast("Q")
         self._room = size - HEADER_BYTES
         self._read = [0] * len(rings)
         self._values: OrderedDict[_Place, _Value] = OrderedDict()
